@@ -1,0 +1,370 @@
+"""Luma's Dream Machine API, through its official SDK `lumaai`. No other module imports that SDK."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any, cast
+
+import httpx
+import lumaai
+from lumaai.types import Generation as SdkGeneration
+
+from ..errors import InvalidRequest, NotFound, Refused
+from ..models import (
+    Api,
+    AudioRequest,
+    Generation,
+    ImageRequest,
+    Media,
+    MediaType,
+    ModifyVideoRequest,
+    ReframeRequest,
+    Request,
+    UpscaleRequest,
+    VideoRequest,
+)
+from ..settings import DREAM_MACHINE_KEYS_PAGE
+from .outcomes import translate, unusable
+
+# The SDK sets its loggers to LUMAAI_LOG when it is imported; their debug lines hold prompts and links.
+logging.getLogger("lumaai").setLevel(logging.WARNING)
+
+POST_TIMEOUT_S = 30.0
+"""How long Luma may take to answer a paid request."""
+
+_LOOK_UP_S = 3.0
+"""How long an answer may take that the call can do without."""
+
+Body = dict[str, Any]
+
+
+class DreamMachine:
+    """The Dream Machine API with one key.
+
+    Args:
+        key: the API key.
+        key_variable: the environment variable it came from, for messages.
+        base_url: where the API is.
+        http: the shared client. The SDK would close it with itself, so the SDK is never closed.
+    """
+
+    api: Api = "dream_machine"
+
+    def __init__(self, key: str, key_variable: str, base_url: str, http: httpx.AsyncClient) -> None:
+        self._key, self._key_variable = key, key_variable
+        self._sdk = lumaai.AsyncLumaAI(auth_token=key, base_url=base_url, http_client=http, max_retries=0)
+
+    async def create(self, request: Request) -> Generation:
+        """Send one paid request, once. See `Backend.create`."""
+        operation, body = to_call(request)
+        send = attrgetter(operation)(self._sdk.generations)
+        try:
+            with self._translated(paid=True):
+                return self._generation(await send(**body, timeout=POST_TIMEOUT_S), paid=True)
+        except Refused as refusal:
+            if refusal.status != 402:
+                raise
+            balance = await self._balance_words()
+            raise Refused(f"{refusal}{balance}", status=402) from refusal
+
+    async def get(self, generation_id: str) -> Generation:
+        """Ask how a generation stands. See `Backend.get`."""
+        try:
+            with self._translated():
+                return self._generation(await self._sdk.generations.get(generation_id))
+        except NotFound as missing:
+            raise NotFound(f"{missing} (asked for {generation_id})", status=missing.status) from missing
+
+    async def list(self, limit: int, offset: int) -> tuple[tuple[Generation, ...], bool]:
+        """A page of the account's generations, in Luma's order, and whether there are more.
+
+        Neither Luma's largest `limit` nor its order is documented: a page may be shorter than asked for.
+        """
+        with self._translated():
+            page = await self._sdk.generations.list(limit=limit, offset=offset)
+            rows = getattr(page, "generations", None)
+            if not isinstance(rows, list):
+                raise unusable(page, paid=False, key=self._key)
+            has_more = getattr(page, "has_more", None)
+            found = tuple(parse(as_dict(row)) for row in rows)
+            return found, bool(rows) and (has_more if isinstance(has_more, bool) else len(rows) >= limit)
+
+    async def delete(self, generation_id: str) -> None:
+        """Delete a generation at Luma; 204 without a body is success."""
+        with self._translated():
+            await self._sdk.generations.delete(generation_id)
+
+    async def ping(self) -> None:
+        """Raise if the API does not answer."""
+        with self._translated():
+            await self._sdk.ping.check(timeout=_LOOK_UP_S)
+
+    async def balance_usd(self) -> float:
+        """Credit left, in US dollars; Luma counts in cents. Source: Luma's openapi.yaml and changelog v1.1.0."""
+        with self._translated():
+            answer = await self._sdk.credits.get(timeout=_LOOK_UP_S)
+            cents = getattr(answer, "credit_balance", None)
+            if not isinstance(cents, int | float):
+                raise unusable(answer, paid=False, key=self._key)
+            return round(cents / 100, 2)
+
+    async def concepts(self) -> tuple[str, ...]:
+        """Keys of the concepts that videos can be asked for with."""
+        with self._translated():
+            return self._words(await self._sdk.generations.concepts.list(timeout=_LOOK_UP_S))
+
+    async def camera_motions(self) -> tuple[str, ...]:
+        """Words for camera motions. The SDK lost this call in 1.8.0, so the endpoint is asked through its client."""
+        with self._translated():
+            path = "/generations/camera_motion/list"
+            return self._words(await self._sdk.get(path, cast_to=object, options={"timeout": _LOOK_UP_S}))
+
+    async def _balance_words(self) -> str:
+        try:
+            return f" The balance is ${await self.balance_usd():.2f}."
+        except Exception:  # noqa: BLE001 - the balance is an extra; the refusal that it explains must come through
+            return ""
+
+    def _words(self, answer: object) -> tuple[str, ...]:
+        words = tuple(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else ()
+        if words and all(isinstance(word, str) for word in words):
+            return words
+        raise unusable(answer, paid=False, key=self._key)
+
+    def _generation(self, answer: object, *, paid: bool = False) -> Generation:
+        # The SDK hands HTML through as text and `{}` as a generation without an id.
+        if not isinstance(answer, SdkGeneration) or not isinstance(answer.id, str) or not answer.id:
+            raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
+        return parse(as_dict(answer))
+
+    @contextmanager
+    def _translated(self, *, paid: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except (lumaai.APIError, json.JSONDecodeError) as error:
+            raise translate(
+                error, paid=paid, key=self._key, key_variable=self._key_variable, keys_page=DREAM_MACHINE_KEYS_PAGE
+            ) from error
+
+
+def to_call(request: Request) -> tuple[str, Body]:
+    """A request as the SDK's method (below `client.generations`) and its arguments. Pure.
+
+    Source: lumaai 1.21.0, resources/generations/*.py.
+
+    Raises:
+        InvalidRequest: Luma documents that it refuses this.
+    """
+    check(request)
+    match request:
+        case VideoRequest():
+            operation, body = "video.create", _video(request)
+        case ImageRequest():
+            operation, body = "image.create", _image(request)
+        case ModifyVideoRequest():
+            operation = "video.modify"
+            body = {
+                "generation_type": "modify_video",
+                "model": request.model,
+                "media": {"url": request.source.url},
+                "mode": request.mode,
+                "prompt": request.prompt,
+                "first_frame": _url(request.start_image),
+            }
+        case ReframeRequest():
+            operation = f"{request.media_type}.reframe"
+            body = {
+                "generation_type": f"reframe_{request.media_type}",
+                "model": request.model,
+                "media": {"url": request.source.url},
+                "aspect_ratio": request.aspect_ratio,
+                "prompt": request.prompt,
+                "format": request.output_format,
+                "first_frame": _url(request.start_image),
+                **request.placement.model_dump(),
+            }
+        case UpscaleRequest():
+            operation = "upscale"
+            body = {"id": request.generation_id, "generation_type": "upscale_video", "resolution": request.resolution}
+        case AudioRequest():
+            operation = "audio"
+            body = {
+                "id": request.generation_id,
+                "generation_type": "add_audio",
+                "prompt": request.prompt,
+                "negative_prompt": request.negative_prompt,
+            }
+    body["callback_url"] = request.callback_url
+    return operation, {name: value for name, value in body.items() if value is not None}
+
+
+def _video(request: VideoRequest) -> Body:
+    frames = {
+        "frame0": _frame(request.start_image, request.start_video),
+        "frame1": _frame(request.end_image, request.end_video),
+    }
+    return {
+        "generation_type": "video",
+        "model": request.model,
+        "prompt": request.prompt,
+        "resolution": request.resolution,
+        "duration": request.duration,
+        "aspect_ratio": request.aspect_ratio,
+        "keyframes": {name: frame for name, frame in frames.items() if frame} or None,
+        "loop": request.loop or None,
+        "concepts": [{"key": key} for key in request.concepts] or None,
+    }
+
+
+def _frame(image: Media | None, video: str | None) -> Body | None:
+    if video is not None:
+        return {"type": "generation", "id": video}
+    return {"type": "image", "url": image.url} if image else None
+
+
+def _image(request: ImageRequest) -> Body:
+    people = {"identity0": {"images": [media.url for media in request.character_refs]}}
+    return {
+        "generation_type": "image",
+        "model": request.model,
+        "prompt": request.prompt,
+        "aspect_ratio": request.aspect_ratio,
+        "format": request.output_format,
+        "image_ref": [_weighted(media) for media in request.image_refs] or None,
+        "style_ref": [_weighted(request.style_ref)] if request.style_ref else None,
+        "character_ref": people if request.character_refs else None,
+        "modify_image_ref": _weighted(request.source) if request.source else None,
+    }
+
+
+def _weighted(media: Media) -> Body:
+    return {"url": media.url} if media.weight is None else {"url": media.url, "weight": media.weight}
+
+
+def _url(media: Media | None) -> Body | None:
+    return {"url": media.url} if media else None
+
+
+MIN_PROMPT, MAX_PROMPT = 3, 5000
+"""Characters. Source: Luma's Dream Machine API documentation, error messages."""
+
+_MOST_IMAGE_REFS = 8
+"""Luma's documentation says 4, its own MCP server 8: what is contradictory is left for Luma to refuse."""
+
+_MOST_CHARACTER_REFS = 4
+"""Source: Luma's Dream Machine API documentation, character reference."""
+
+_CONCEPT = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+
+
+def check(request: Request) -> None:
+    """Refuse what Luma documents as refused.
+
+    Source: Luma's Dream Machine API documentation, pre-submission messages, except where another is named.
+
+    Raises:
+        InvalidRequest: with a call that would work.
+    """
+    prompt = request.prompt if not isinstance(request, UpscaleRequest) else None
+    if prompt is not None and not MIN_PROMPT <= len(prompt.strip()) <= MAX_PROMPT:
+        raise InvalidRequest(
+            f"prompt has {len(prompt.strip())} characters; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}. Nothing was sent."
+            " Describe the subject, what it does, the setting and the camera in a sentence or two."
+        )
+    if isinstance(request, VideoRequest):
+        _check_video(request)
+    if isinstance(request, ImageRequest):
+        if len(request.image_refs) > _MOST_IMAGE_REFS:
+            raise InvalidRequest(
+                f"image_refs takes at most {_MOST_IMAGE_REFS} images. Nothing was sent. Leave some out."
+            )
+        if len(request.character_refs) > _MOST_CHARACTER_REFS:
+            raise InvalidRequest(
+                f"character_refs takes at most {_MOST_CHARACTER_REFS} images, all of one person. Nothing was sent. "
+                "Leave some out."
+            )
+
+
+def _check_video(request: VideoRequest) -> None:
+    if request.model == "ray-1-6":
+        # Source: lumaai 1.19.0 dropped it; lumaai-node issue 106: it takes no resolution or duration.
+        raise InvalidRequest("ray-1-6 is no longer offered. Nothing was sent. Use model=ray-flash-2 or ray-2.")
+    if wrong := [key for key in request.concepts if not _CONCEPT.fullmatch(key)]:
+        raise InvalidRequest(
+            f"concepts has {wrong[0]!r}, but keys look like dolly_zoom or orbit_left. Nothing was sent. "
+            "list_camera_motions has them all."
+        )
+    if not request.loop:
+        return
+    both_images = request.start_image and request.end_image
+    between = (request.start_video or request.end_video) and (
+        request.start_image or request.end_image or (request.start_video and request.end_video)
+    )
+    if both_images or between or request.end_video:
+        what = "two images" if both_images else "two ends" if between else "a clip extended backward"
+        raise InvalidRequest(
+            f"Luma can't loop {what}. Nothing was sent. Make the same call without loop, or loop a clip that has only "
+            "a start image or is extended forward."
+        )
+
+
+def as_dict(answer: Any) -> Mapping[str, Any]:
+    """An SDK value as plain data, whatever its fields turned out to hold."""
+    data = answer.to_dict(mode="python") if isinstance(answer, lumaai.BaseModel) else answer
+    return data if isinstance(data, Mapping) else {}
+
+
+def parse(raw: Mapping[str, Any]) -> Generation:
+    """A generation of Luma's as ours. Never raises: fields of another shape count as absent."""
+
+    def text(data: object, name: str) -> str | None:
+        value = data.get(name) if isinstance(data, Mapping) else None
+        return value if isinstance(value, str) and value else None
+
+    assets, request = raw.get("assets"), raw.get("request")
+    state, model = text(raw, "state") or "unknown", text(raw, "model") or text(request, "model")
+    kind = _type(text(raw, "generation_type"), f"{text(request, 'generation_type')} {model}", assets)
+    image = text(assets, "image")
+    return Generation(
+        generation_id=text(raw, "id"),
+        api="dream_machine",
+        type=kind,
+        state=state,
+        model=model,
+        prompt=text(request, "prompt"),
+        aspect_ratio=text(request, "aspect_ratio"),
+        resolution=text(request, "resolution"),
+        duration=text(request, "duration"),
+        created_at=_time(raw.get("created_at")),
+        video_url=text(assets, "video"),
+        image_url=image if kind != "video" else None,
+        thumbnail_url=image if kind == "video" else None,
+        failure_reason=text(raw, "failure_reason") if state == "failed" else None,
+        # Charged when it is taken, refunded when it fails. Source: Luma's Dream Machine API FAQ.
+        charged="no" if state == "failed" else "yes",
+    )
+
+
+def _type(said: str | None, words: str, assets: object) -> MediaType | None:
+    if said in ("video", "image"):
+        return cast("MediaType", said)
+    if isinstance(assets, Mapping) and assets.get("video"):
+        return "video"
+    if any(word in words for word in ("video", "ray", "audio")):
+        return "video"
+    return "image" if "image" in words or "photon" in words else None
+
+
+def _time(value: object) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

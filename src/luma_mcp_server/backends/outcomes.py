@@ -1,0 +1,136 @@
+"""The one place where the errors of Luma's SDKs become ours."""
+
+import json
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from ..errors import AnswerLost, LumaServerError, NotFound, NotSent, Refused, TooManyRequests, quote
+
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+"""Causes of a failure after which nothing can have reached Luma. Every other one leaves that open."""
+
+
+def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str) -> LumaServerError:
+    """Turn an error of a Luma SDK (both are made by the same generator) into one of ours.
+
+    Args:
+        error: an `APIError` of the SDK, or the `JSONDecodeError` that it lets through for a cut body.
+        paid: the request would have bought something.
+        key: the API key, which no message may contain.
+        key_variable: the variable that holds it.
+        keys_page: where the user gets another.
+    """
+    response = getattr(error, "response", None)
+    if not isinstance(response, httpx.Response):
+        return _without_response(error, paid)
+    status, detail = response.status_code, _detail(getattr(error, "body", None), key)
+    said = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
+    free = " Nothing was charged." if paid else ""
+    words = detail.lower()
+    if status in (408, 409) or status >= 500 or status < 400:
+        return AnswerLost(
+            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid)}",
+            retry_after=_seconds(response.headers),
+        )
+    if status == 402 or (status != 429 and "credit" in words):
+        return Refused(
+            f"The Luma account has too little credit ({said}).{free} Add credits at Luma, then call again.", status=402
+        )
+    if status == 401 or (status == 403 and "moderat" not in words):
+        return Refused(
+            f"Luma refused the API key in {key_variable} ({said}).{free} Put a working key there ({keys_page}) and "
+            "restart this server.",
+            status=status,
+        )
+    if status == 404:
+        return NotFound(
+            f"Luma knows no such generation ({said}).{free} It was deleted, or belongs to another key; "
+            "list_generations shows those that there are.",
+            status=status,
+        )
+    if status == 429:
+        return _too_many(response.headers, said, words, free)
+    if "moderat" in words or "blacklist" in words:
+        return Refused(
+            f"Luma's moderation refused this ({said}).{free} Change the prompt or the images.", status=status
+        )
+    return Refused(f"Luma refused the request ({said}).{free} Change what it names, then call again.", status=status)
+
+
+def unusable(what: object, *, paid: bool, key: str) -> AnswerLost:
+    """The error for a successful status whose body is no generation."""
+    shown = "an HTML page" if isinstance(what, str) and "<" in what else quote(repr(what), secret=key)[:80]
+    return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid)}")
+
+
+def _perhaps_charged(paid: bool) -> str:
+    if not paid:
+        return " Nothing was lost: call again in a little while."
+    return " The job may have been taken and charged: look at list_generations before you buy it again."
+
+
+def _without_response(error: Exception, paid: bool) -> LumaServerError:
+    cause = error.__cause__
+    if isinstance(cause, NEVER_SENT):
+        why = "took too long to connect" if isinstance(cause, httpx.TimeoutException) else "could not be reached"
+        free = " Nothing was sent or charged." if paid else ""
+        return NotSent(f"Luma's API {why} ({type(cause).__name__}).{free} Check the network, then call again.")
+    if isinstance(error, json.JSONDecodeError):
+        what = "Luma's answer was cut off"
+    elif isinstance(cause, httpx.TimeoutException):
+        what = f"Luma's API did not answer in time ({type(cause).__name__})"
+    else:
+        what = f"The connection to Luma broke off ({type(cause or error).__name__})"
+    return AnswerLost(f"{what}.{_perhaps_charged(paid)}")
+
+
+def _too_many(headers: Mapping[str, str], said: str, words: str, free: str) -> TooManyRequests:
+    retry_after, concurrency = _seconds(headers), "concurrent" in words
+    if concurrency:
+        message = (
+            f"Too many of your Luma jobs run at once ({said}).{free} Wait for one to end (wait_for_generations), then "
+            "call again."
+        )
+    else:
+        wait = f"{retry_after:.0f} seconds" if retry_after else "a minute"
+        message = f"Luma's rate limit was reached ({said}).{free} Wait {wait}, then call again."
+    return TooManyRequests(message, status=429, retry_after=retry_after, concurrency=concurrency)
+
+
+def _detail(body: object, key: str) -> str:
+    """Luma's own words in an error body: `{"detail": text}`, or a list of `{"loc", "msg"}` as FastAPI writes them."""
+    detail = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(detail, list):
+        parts = [
+            f"{'.'.join(str(step) for step in part.get('loc', ()) if step != 'body')}: {part.get('msg')}"
+            if isinstance(part, dict) and isinstance(part.get("loc", ()), list)
+            else str(part)
+            for part in detail
+        ]
+        detail = "; ".join(parts)
+    if isinstance(detail, str) and detail.lstrip()[:1] == "<":
+        return "an HTML page instead of JSON"
+    return "" if detail is None else quote(detail if isinstance(detail, str) else json.dumps(detail), secret=key)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` in seconds; a date is counted from the answer's own `Date`."""
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None

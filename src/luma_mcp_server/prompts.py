@@ -1,0 +1,72 @@
+"""The prompts that a user can pick, and the resources that a client can attach."""
+
+from typing import Annotated
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from pydantic import Field
+
+from .errors import LumaServerError, NotFound
+from .schema import to_json
+from .tools import App, ToolContext
+from .tools.account import models
+from .tools.library import get_generation
+
+
+def enhance_prompt(idea: Annotated[str, Field(description="What you want to see, in a few words")]) -> str:
+    """Turn an idea into a full shot description."""
+    return (
+        f"Turn this idea into one prompt for a Luma video of about 5 seconds: {idea}\n\n"
+        "Write it in English, 40 to 90 words, in flowing sentences, present tense. Say in this order: the subject and "
+        "how it looks; what it does, one clear action that fits into five seconds; the place, the time of day and the "
+        "light; the camera (one motion, such as 'camera orbit left' or 'slow push in', and the lens or distance); the "
+        "style. Be concrete; name no brands and no real people; write no negations and no on-screen text.\n\n"
+        "Show me the prompt and the price of the clip (list_models has the prices). Call generate_video once I agree."
+    )
+
+
+def storyboard(
+    idea: Annotated[str, Field(description="The story or message")],
+    shots: Annotated[str, Field(description="How many shots; 4 if left out")] = "4",
+) -> str:
+    """Plan a sequence of shots that fit together."""
+    return (
+        f"Plan a sequence of {shots} shots for Luma, 5 seconds each: {idea}\n\n"
+        "First write down what stays the same in every shot: the look of the characters, the place, the light, the "
+        "style, the aspect ratio. Then give a table: number, prompt (40 to 90 words, with what stays the same written "
+        "out each time), how the shot begins (from text; from an image; extend_video of the shot before, where the "
+        "action goes on), camera motion, price. Add up the price (list_models has the prices), and show me all of it. "
+        "Buy nothing before I agree. Then make the shots in order, and use wait_for_generations for those that run "
+        "side by side."
+    )
+
+
+def add_prompts_and_resources(server: MCPServer[App]) -> None:
+    """Register them."""
+    server.prompt(title="Enhance a prompt")(enhance_prompt)
+    server.prompt(title="Storyboard")(storyboard)
+
+    @server.resource(
+        "luma://models",
+        name="models",
+        title="Luma's models",
+        description="Models, sizes, lengths and prices, as list_models shows them.",
+        mime_type="application/json",
+    )
+    async def all_models() -> str:
+        return to_json(models())
+
+    @server.resource(
+        "luma://generations/{generation_id}",
+        name="generation",
+        title="A generation",
+        description="One generation, as get_generation shows it.",
+        mime_type="application/json",
+    )
+    async def generation(generation_id: str, ctx: ToolContext) -> str:
+        try:
+            return to_json(await get_generation(ctx, generation_id))
+        except NotFound as error:
+            raise ResourceNotFoundError(str(error)) from error
+        except LumaServerError as error:
+            raise ResourceError(str(error)) from error

@@ -1,0 +1,299 @@
+"""A local imitation of Luma's API: it costs nothing, needs no account, and fails when told to.
+
+Users try the server with it, and every test runs on it. It keeps to the loopback address, and it imports nothing else
+of this package, so that one mistake cannot hide on both sides. Callbacks are checked but never sent.
+
+Words in a prompt make it fail:
+
+    =========================  ===============================================================
+    ``[sandbox:moderation]``   the job fails with "Frame moderation failed" and is refunded
+    ``[sandbox:fail]``         the job fails with "Job failed" and is refunded
+    ``[sandbox:stuck]``        the job stays ``dreaming`` for ever
+    ``[sandbox:credits]``      402, nothing is bought
+    ``[sandbox:rate]``         429 with ``Retry-After: 2`` the first time this prompt is sent
+    ``[sandbox:concurrency]``  429 without ``Retry-After``, nothing is bought
+    =========================  ===============================================================
+
+Everything else that can go wrong between a client and a server is a `Fault`: see `faults.py`.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import hmac
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from . import pictures
+from .faults import Fault, Gate, Received
+from .pictures import Picture
+
+__all__ = ["SANDBOX_KEY", "Charge", "Fault", "Job", "Received", "Sandbox", "create_sandbox", "running_sandbox"]
+
+SANDBOX_KEY = "luma-sandbox-key"
+"""The only key that the sandbox accepts."""
+
+LINK_SECONDS = 3600
+QUEUED_SHARE = 0.15
+ACCESS_DENIED = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>{}</Message></Error>'
+
+State = Literal["queued", "dreaming", "completed", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One generation that was bought. Its state is a question of the time alone."""
+
+    id: str
+    output: Literal["video", "image"]
+    model: str
+    request: dict[str, Any]
+    picture: Picture
+    created_at: float
+    seconds: float
+    cents: float
+    failure_reason: str | None = None
+    stuck: bool = False
+
+    def state(self, now: float) -> State:
+        elapsed = now - self.created_at
+        if elapsed < self.seconds * QUEUED_SHARE:
+            return "queued"
+        if self.stuck or elapsed < self.seconds:
+            return "dreaming"
+        return "failed" if self.failure_reason else "completed"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The job's assets and their file names. A video's image is its thumbnail (Luma's own MCP server)."""
+        if self.output == "video":
+            return {"video": "video.mp4", "image": "thumbnail.jpg"}
+        return {"image": f"image.{self.picture.format}"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Charge:
+    """One line of the account book."""
+
+    job_id: str
+    cents: float
+    at: float
+    kind: Literal["charge", "refund"]
+
+
+class Sandbox:
+    """The sandbox's world, which tests may read and steer."""
+
+    def __init__(self, clock: Callable[[], float], balance_usd: float, seconds: float | None, limits: bool) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.limits = limits
+        self.draw = True
+        """False serves the bundled pictures at once: no worker thread, nothing to wait for."""
+        self.balance_cents = balance_usd * 100
+        self.jobs: dict[str, Job] = {}
+        self.deleted: dict[str, Job] = {}
+        self.ledger: list[Charge] = []
+        self.requests: list[Received] = []
+        self.faults: list[Fault] = []
+        self.rate_limited: set[str] = set()
+        self._secret = secrets.token_bytes(32)
+        self._media: dict[tuple[str, str], bytes] = {}
+        self._drawing: dict[tuple[str, str], threading.Lock] = {}
+
+    def take(self, job: Job) -> None:
+        """Take a job on. Source: Luma's FAQ, jobs are charged when submitted and refunded in full when they fail."""
+        self.jobs[job.id] = job
+        self.book(job.id, -job.cents, job.created_at, "charge")
+
+    def fail(self, job_id: str, reason: str = "Job failed") -> None:
+        """Make a job fail when its time is over."""
+        self.jobs[job_id] = dataclasses.replace(self.jobs[job_id], failure_reason=reason, stuck=False)
+
+    def delete(self, job_id: str) -> None:
+        self.deleted[job_id] = self.jobs.pop(job_id)
+
+    def settle(self) -> None:
+        """Book the refunds that are due by now; again and again makes no difference."""
+        refunded = {charge.job_id for charge in self.ledger if charge.kind == "refund"}
+        for job in (*self.jobs.values(), *self.deleted.values()):
+            if job.id not in refunded and job.state(self.clock()) == "failed":
+                self.book(job.id, job.cents, job.created_at + job.seconds, "refund")
+
+    def book(self, job_id: str, cents: float, at: float, kind: Literal["charge", "refund"]) -> None:
+        """Write a line into the account book; `cents` is what the balance gains."""
+        # Rounded, because images cost fractions of a cent and the balance is compared with what a job costs.
+        self.balance_cents = round(self.balance_cents + cents, 4)
+        self.ledger.append(Charge(job_id, abs(cents), at, kind))
+
+    def link(self, base_url: str, job: Job, name: str) -> str:
+        """A fresh link to one of the job's files."""
+        path, expires = f"media/{job.id}/{name}", str(int(self.clock()) + LINK_SECONDS)
+        return f"{base_url.rstrip('/')}/{path}?Expires={expires}&Signature={self._sign(path, expires)}"
+
+    def link_refusal(self, job_id: str, name: str, query: Mapping[str, str]) -> str | None:
+        """Why a link is not served, or None."""
+        expires = query.get("Expires", "")
+        signature = self._sign(f"media/{job_id}/{name}", expires)
+        if not hmac.compare_digest(signature.encode(), query.get("Signature", "").encode()):
+            return "The signature does not match."
+        return "Request has expired." if self.clock() > int(expires) else None
+
+    def _sign(self, path: str, expires: str) -> str:
+        return hmac.new(self._secret, f"{path}?{expires}".encode(), hashlib.sha256).hexdigest()
+
+    def media(self, job: Job, name: str) -> bytes:
+        """One of the job's files, drawn once. It blocks: call it in a worker thread."""
+        file = (job.id, name)
+        with self._drawing.setdefault(file, threading.Lock()):
+            if file not in self._media:
+                self._media[file] = pictures.draw(job.picture, name)
+        return self._media[file]
+
+
+def create_sandbox(
+    *,
+    clock: Callable[[], float] = time.time,
+    balance_usd: float = 100.0,
+    seconds: float | None = None,
+    limits: bool = True,
+) -> Starlette:
+    """The sandbox as an ASGI app. Its world is `app.state.sandbox`.
+
+    `clock` gives seconds since 1970; `seconds` is the time that each job takes (otherwise 4 s for images, 6 s for
+    videos); `limits=False` lifts the rate and concurrency limits.
+    """
+    from . import dream_machine  # here, because it builds validators that an import of the sandbox need not pay for
+
+    world = Sandbox(clock, balance_usd, seconds, limits)
+    app = Starlette(
+        routes=[
+            Mount("/dream-machine/v1", routes=dream_machine.routes(world), middleware=[Middleware(KeyCheck)]),
+            Route("/media/{job_id}/{name}", _media),
+            Route("/sandbox/faults", _add_faults, methods=["POST"]),
+            Route("/sandbox/state", _state),
+        ],
+        middleware=[Middleware(Gate, world=world)],
+        exception_handlers={HTTPException: _refuse},
+    )
+    app.state.sandbox = world
+    return app
+
+
+class KeyCheck:
+    """Luma asks for the key everywhere, even at addresses that do not exist."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if Request(scope).headers.get("authorization") != f"Bearer {SANDBOX_KEY}":
+            # Source: lumaai-api openapi.yaml, the example of its error schema
+            answer = JSONResponse({"detail": "Invalid API key is provided"}, 401)
+            await answer(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+async def _media(request: Request) -> Response:
+    world: Sandbox = request.app.state.sandbox
+    job_id, name = request.path_params["job_id"], request.path_params["name"]
+    if refusal := world.link_refusal(job_id, name, request.query_params):
+        return Response(ACCESS_DENIED.format(refusal), 403, media_type="application/xml")
+    job = world.jobs.get(job_id)
+    if job is None or name not in job.files.values():
+        raise HTTPException(404)
+    if world.draw and pictures.can_draw():
+        from starlette.concurrency import run_in_threadpool
+
+        data = await run_in_threadpool(world.media, job, name)
+    else:
+        data = pictures.bundled(name)
+    return Response(data, media_type=pictures.MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+async def _add_faults(request: Request) -> Response:
+    try:
+        faults = TypeAdapter(list[Fault]).validate_json(await request.body())
+    except ValidationError as error:
+        return JSONResponse({"detail": error.errors(include_url=False, include_context=False)}, 422)
+    world: Sandbox = request.app.state.sandbox
+    world.faults.extend(faults)
+    return JSONResponse({"faults": len(world.faults)}, 201)
+
+
+async def _state(request: Request) -> Response:
+    world: Sandbox = request.app.state.sandbox
+    return JSONResponse(
+        {
+            "balance_cents": world.balance_cents,
+            "ledger": [dataclasses.asdict(charge) for charge in world.ledger],
+            "requests": [dataclasses.asdict(received) for received in world.requests],
+            "jobs": len(world.jobs),
+            "faults": len(world.faults),
+        }
+    )
+
+
+@contextlib.contextmanager
+def running_sandbox(port: int = 0, **options: Any) -> Iterator[str]:
+    """Serve a sandbox on 127.0.0.1 for as long as the block lasts, and give its address. Options: `create_sandbox`."""
+    import uvicorn  # here, because importing the sandbox must stay cheap
+
+    app = create_sandbox(**options)
+
+    async def serve(scope: Scope, receive: Receive, send: Any) -> None:
+        # `send` is a method of uvicorn's request cycle: the only way to the connection that a fault has to cut.
+        scope["extensions"] = {"sandbox.abort": send.__self__.transport.abort}
+        await app(scope, receive, send)
+
+    with socket.socket() as listener:
+        if os.name == "posix":  # elsewhere the option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OSError(error.errno, f"The sandbox cannot use port {port}: {error.strerror}") from error
+        listener.listen(128)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                serve,
+                http="h11",
+                loop="asyncio",
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                date_header=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=0,
+            )
+        )
+        thread = threading.Thread(target=server.run, args=([listener],), name="luma-sandbox", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
