@@ -96,7 +96,7 @@ class StrictTool(Tool):
 
 
 def compact(schema: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
-    """The schema without what says nothing: titles, null arms and null defaults."""
+    """The schema without what says nothing: titles, null arms, natural defaults, lower bounds."""
     properties = {
         name: _compact_property(property_) for name, property_ in schema["properties"].items() if name not in hidden
     }
@@ -109,7 +109,8 @@ def _compact_property(property_: dict[str, Any]) -> dict[str, Any]:
     merged = {**(arms[0] if len(arms) == 1 else {}), **property_}
     if len(arms) == 1:
         del merged["anyOf"]
-    dull = {"title"} | ({"default"} if merged.get("default") is None else set())
+    # Nobody asks for -1 of anything; it is refused without being listed.
+    dull = {"title", "minimum", "minItems"} | ({"default"} if merged.get("default") in (None, False, 0, 1) else set())
     return {name: value for name, value in merged.items() if name not in dull}
 
 

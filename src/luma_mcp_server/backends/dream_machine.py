@@ -338,7 +338,7 @@ def parse(raw: Mapping[str, Any]) -> Generation:
         prompt=text(request, "prompt"),
         aspect_ratio=text(request, "aspect_ratio"),
         resolution=text(request, "resolution"),
-        duration=text(request, "duration"),
+        duration=None if _extends(request) else text(request, "duration"),
         created_at=_time(raw.get("created_at")),
         video_url=text(assets, "video"),
         image_url=image if kind != "video" else None,
@@ -347,6 +347,17 @@ def parse(raw: Mapping[str, Any]) -> Generation:
         # Charged when it is taken, refunded when it fails. Source: Luma's Dream Machine API FAQ.
         charged="no" if state == "failed" else "yes",
     )
+
+
+def _extends(request: object) -> bool:
+    """Whether the clip goes on from another: it is then longer than asked for, and Luma does not say how long."""
+    frames = request.get("keyframes") if isinstance(request, Mapping) else None
+    kinds = (
+        [frame.get("type") for frame in frames.values() if isinstance(frame, Mapping)]
+        if isinstance(frames, Mapping)
+        else []
+    )
+    return kinds.count("generation") == 1
 
 
 def _type(said: str | None, words: str, assets: object) -> MediaType | None:

@@ -128,7 +128,7 @@ class App:
     def present(self, generation: Generation, **more: Any) -> Generation:
         """A generation as tools show it: with what this server knows beside what Luma said."""
         now, changes = self.now(), dict(more)
-        warnings = list(changes.pop("warnings", ()))
+        warnings = [*(generation.warnings or ()), *changes.pop("warnings", ())]
         if not generation.finished and generation.generation_id:
             changes.setdefault("next_step", f'wait_for_generations(generation_ids=["{generation.generation_id}"])')
             if generation.created_at:

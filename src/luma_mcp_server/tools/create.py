@@ -35,13 +35,13 @@ from . import App, Call, ToolContext, app_of, calling
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
 Source = Annotated[str, Field(description="Generation id or URL")]
-GenerationId = Annotated[str, Field(description="Luma-made video; must be completed")]
-VideoModel = Annotated[str | None, Field(description="ray-2 or ray-flash-2")]
-ImageModel = Annotated[str | None, Field(description="photon-1 or photon-flash-1")]
+GenerationId = Annotated[str, Field(description="Completed Luma-made video")]
+VideoModel = Annotated[str | None, Field(description="ray-2, or ray-flash-2 (cheaper)")]
+ImageModel = Annotated[str | None, Field(description="photon-1, or photon-flash-1 (cheaper)")]
 Format = Annotated[OutputFormat | None, Field(description="Default jpg")]
 CallbackUrl = Annotated[str | None, Field(description="https URL that Luma tells each change")]
-Take = Annotated[int, Field(description="Other number = another version", ge=1)]
-WaitS = Annotated[float | None, Field(description="Seconds to wait; 0 = don't", ge=0)]
+Take = Annotated[int, Field(description="2, 3 …: further versions of the same", ge=1)]
+WaitS = Annotated[float | None, Field(description="Seconds to wait for the result", ge=0)]
 
 
 async def generate_video(
@@ -81,8 +81,8 @@ async def generate_video(
 async def extend_video(
     ctx: ToolContext,
     generation_id: GenerationId,
-    prompt: Prompt,
-    direction: Annotated[Direction, Field(description="backward: what came before")] = "forward",
+    prompt: Annotated[str, Field(description="What happens there, in English")],
+    direction: Annotated[Direction, Field(description="backward = what came before")] = "forward",
     end_image: Annotated[str | None, Field(description="Image at the new end: generation id or URL")] = None,
     loop: Annotated[bool, Field(description="Lead back to the clip's start")] = False,
     model: VideoModel = None,
@@ -117,7 +117,7 @@ async def interpolate_videos(
     ctx: ToolContext,
     start_generation_id: GenerationId,
     end_generation_id: GenerationId,
-    prompt: Prompt,
+    prompt: Annotated[str, Field(description="What happens between them")],
     model: VideoModel = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
@@ -146,8 +146,8 @@ async def modify_video(
     ctx: ToolContext,
     source: Source,
     mode: Annotated[Mode, Field(description="How freely: adhere < flex < reimagine, 1 < 3")],
-    prompt: Prompt,
-    start_image: Annotated[str | None, Field(description="Image that its first frame shall look like")] = None,
+    prompt: Annotated[str, Field(description="The new look, in English")],
+    start_image: Annotated[str | None, Field(description="How its first frame shall look: id or URL")] = None,
     resolution: Annotated[Resolution | None, Field(description="Agents models only")] = None,
     model: VideoModel = None,
     callback_url: CallbackUrl = None,
@@ -308,7 +308,7 @@ async def generate_image(
 async def modify_image(
     ctx: ToolContext,
     source: Annotated[str, Field(description="Generation id or image URL; #weight=0.1 behind it: freer than 1")],
-    prompt: Prompt,
+    prompt: Annotated[str, Field(description="What to change, in English")],
     image_refs: References = None,
     output_format: Format = None,
     model: ImageModel = None,
@@ -455,8 +455,8 @@ async def _buy(
         if generation.state == "failed":
             raise _failed(generation)
         generation = await app.saved(generation, call.wait_until)
-        unknown = () if price is not None else ("Luma publishes no price for this; get_account shows the balance.",)
-        return app.present(generation, estimated_cost_usd=price, warnings=(*(generation.warnings or ()), *unknown))
+        unpriced = () if price is not None else ("Luma publishes no price for this; get_account shows the balance.",)
+        return app.present(generation, estimated_cost_usd=price, warnings=unpriced)
 
 
 def _check_callback(app: App, callback_url: str | None) -> None:

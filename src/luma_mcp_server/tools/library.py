@@ -117,7 +117,7 @@ async def _followed(app: App, call: Call, name: str) -> Generation:
 
 async def list_generations(
     ctx: ToolContext,
-    limit: Annotated[int, Field(description="How many", ge=1, le=100)] = 10,
+    limit: Annotated[int, Field(description="How many, up to 100", ge=1, le=100)] = 10,
     offset: Annotated[int, Field(description="How many to skip", ge=0)] = 0,
     state: Annotated[State | None, Field(description="Only these")] = None,
 ) -> GenerationList:

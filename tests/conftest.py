@@ -1,0 +1,190 @@
+"""A server on the sandbox, a client in front of it, and time that jumps ahead when nothing can run."""
+
+import asyncio
+import json
+import selectors
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+import pytest
+from mcp.client import Client
+from mcp_types import CallToolResult, TextContent
+
+from luma_mcp_server.sandbox import SANDBOX_KEY, Received, Sandbox, create_sandbox
+from luma_mcp_server.server import create_server
+from luma_mcp_server.settings import Settings
+
+ORIGIN = "http://127.0.0.1:8642"
+BASE_URL = f"{ORIGIN}/dream-machine/v1"
+NOW = 1_790_000_000.0
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Moves time on to the next timer when no file is ready and no worker thread is at work."""
+
+    now = 0.0
+    busy: Callable[[], bool] = staticmethod(lambda: False)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return super().select(None)
+        if timeout > 0 and self.busy():
+            return super().select(0.05)
+        events = super().select(0)
+        if not events and timeout > 0:
+            self.now += timeout
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock is the jumping selector's."""
+
+    def __init__(self) -> None:
+        self.jumping = _JumpingSelector()
+        self.executing = 0
+        super().__init__(self.jumping)
+
+    def time(self) -> float:
+        return self.jumping.now
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> "asyncio.Future[Any]":
+        future = super().run_in_executor(executor, func, *args)
+        self.executing += 1
+
+        def done(_: object) -> None:
+            self.executing -= 1
+
+        future.add_done_callback(done)
+        return future
+
+    def hold_time_for_threads(self) -> None:
+        """Let no time pass while a worker thread of this loop is at work."""
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        self.jumping.busy = lambda: bool(limiter.borrowed_tokens or self.executing)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """The way to the sandbox; it can lose requests and answers.
+
+    Attributes:
+        before: raised in place of sending a POST.
+        after: raised in place of a POST's answer, when the job has been taken.
+        gone: the network is down for every request.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.inner = httpx.ASGITransport(app)
+        self.before: list[Exception] = []
+        self.after: list[Exception] = []
+        self.gone = False
+        self.sent: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(request)
+        if self.gone or (request.method == "POST" and self.before):
+            raise self.before.pop(0) if self.before else httpx.ConnectError("no route")
+        response = await self.inner.handle_async_request(request)
+        if request.method == "POST" and self.after:
+            raise self.after.pop(0)
+        return response
+
+
+@dataclass
+class Desk:
+    """One client, the server behind it, and the sandbox behind that."""
+
+    client: Client
+    world: Sandbox
+    wire: Wire
+    folder: Path
+
+    async def raw(self, tool: str, /, **arguments: Any) -> CallToolResult:
+        """Call a tool."""
+        result = await self.client.call_tool(tool, arguments)
+        assert isinstance(result, CallToolResult)
+        return result
+
+    async def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that must work; its text and its structured content must say the same."""
+        result = await self.raw(tool, **arguments)
+        assert not result.is_error, result.content
+        [block] = result.content
+        assert isinstance(block, TextContent)
+        assert json.loads(block.text) == result.structured_content
+        assert result.structured_content is not None
+        return result.structured_content
+
+    async def refusal(self, tool: str, /, **arguments: Any) -> str:
+        """Call a tool that must fail, and give its words."""
+        result = await self.raw(tool, **arguments)
+        assert result.is_error, result.content
+        assert result.structured_content is None
+        [block] = result.content
+        assert isinstance(block, TextContent)
+        return block.text
+
+    async def video(self, prompt: str = "a quiet lake", **arguments: Any) -> dict[str, Any]:
+        """A finished video."""
+        return await self.call("generate_video", prompt=prompt, **arguments)
+
+    async def image(self, prompt: str = "a quiet lake", **arguments: Any) -> dict[str, Any]:
+        """A finished image."""
+        return await self.call("generate_image", prompt=prompt, **arguments)
+
+    @property
+    def posts(self) -> list[Received]:
+        """The paid requests that reached the API, in order."""
+        return [received for received in self.world.requests if received.method == "POST"]
+
+    @property
+    def charges(self) -> int:
+        """How many jobs were charged."""
+        return sum(charge.kind == "charge" for charge in self.world.ledger)
+
+
+OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
+
+
+@pytest.fixture
+def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
+    """Opens a desk: `async with open_desk(LUMA_MCP_WAIT_S="5") as desk`; `era` is the protocol's."""
+
+    @asynccontextmanager
+    async def opened(era: str = "2026-07-28", **environ: str | None) -> AsyncIterator[Desk]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.hold_time_for_threads()
+        sandbox = create_sandbox(clock=lambda: NOW + anyio.current_time(), limits=False)
+        world: Sandbox = sandbox.state.sandbox
+        world.draw = False
+        wire = Wire(sandbox)
+        defaults = {"HOME": str(tmp_path), "LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": BASE_URL}
+        given = {name: value for name, value in (defaults | environ).items() if value is not None}
+        server = create_server(
+            Settings.from_env(given),
+            lambda: httpx.AsyncClient(transport=wire, timeout=30),
+            now=lambda: datetime.fromtimestamp(world.clock(), UTC),
+        )
+        mode = "legacy" if era == "legacy" else "auto"
+        async with Client(server, mode=mode) as client:
+            yield Desk(client, world, wire, tmp_path / "Luma")
+
+    return opened
+
+
+@pytest.fixture
+async def desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
+    async with open_desk() as opened:
+        yield opened
