@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
@@ -45,11 +46,20 @@ def _origin(annotation: Any) -> Any:
 
 
 class StrictTool(Tool):
-    """A tool that refuses unknown arguments and words its errors for the model that called it."""
+    """A tool that refuses unknown arguments, words its errors for the model that called it, and always answers."""
+
+    limit_s: float
+    """Seconds after which a call is ended that has not ended by itself."""
 
     @classmethod
     def of(
-        cls, fn: Callable[..., Any], *, title: str, annotations: ToolAnnotations, hidden: Collection[str] = ()
+        cls,
+        fn: Callable[..., Any],
+        *,
+        title: str,
+        annotations: ToolAnnotations,
+        limit_s: float,
+        hidden: Collection[str] = (),
     ) -> "StrictTool":
         """Make a tool of an async function; its docstring is the description.
 
@@ -57,16 +67,21 @@ class StrictTool(Tool):
             fn: the function; parameters are described by `Annotated[..., Field(description=...)]`.
             title: name for people.
             annotations: what the tool may do.
+            limit_s: see the attribute.
             hidden: parameters that nothing configured can serve: not listed, and refused.
         """
         description = " ".join((fn.__doc__ or "").split())
-        tool = cls.from_function(
+        tool = Tool.from_function(
             fn, title=title, description=description, annotations=annotations, structured_output=False
         )
-        assert isinstance(tool, cls)
-        tool.parameters = compact(tool.parameters, hidden)
-        tool.fn_metadata = _ListsFromText(arg_model=tool.fn_metadata.arg_model)
-        return tool
+        return cls.model_construct(
+            **{
+                **dict(tool),
+                "parameters": compact(tool.parameters, hidden),
+                "fn_metadata": _ListsFromText(arg_model=tool.fn_metadata.arg_model),
+                "limit_s": limit_s,
+            }
+        )
 
     async def run(
         self,
@@ -80,7 +95,9 @@ class StrictTool(Tool):
             return failure(_unknown(self.name, strange, known))
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            value = await super().run(given, context)
+            with anyio.move_on_after(self.limit_s):
+                value = await super().run(given, context)
+                return value if isinstance(value, CallToolResult) else success(value)
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, LumaServerError):
@@ -92,7 +109,10 @@ class StrictTool(Tool):
                 f"luma-mcp-server itself failed ({_place(cause or error)}). If this call was to buy something, look at "
                 "list_generations before calling it again."
             )
-        return value if isinstance(value, CallToolResult) else success(value)
+        return failure(
+            f"Luma did not answer {self.name} within {self.limit_s:.0f} s (LUMA_MCP_WAIT_S). Nothing is lost: "
+            "call again."
+        )
 
 
 def compact(schema: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:

@@ -71,6 +71,10 @@ async def opened_app(
                     await app.http.aclose()
 
 
+_GRACE_S = 0.9
+"""Seconds that a call may take beyond LUMA_MCP_WAIT_S: with 0 it must still be able to ask Luma something."""
+
+
 def create_server(
     settings: Settings, open_http: Callable[[], "httpx.AsyncClient"], now: Callable[[], datetime] = utc_now
 ) -> MCPServer[App]:
@@ -92,7 +96,13 @@ def create_server(
         return unlisted | (_AGENTS_ONLY.get(tool, set()) if settings.api_key else set())
 
     tools = [
-        StrictTool.of(function, title=title, annotations=annotations, hidden=hidden(function.__name__))
+        StrictTool.of(
+            function,
+            title=title,
+            annotations=annotations,
+            limit_s=settings.wait_s + _GRACE_S,
+            hidden=hidden(function.__name__),
+        )
         for function, title, annotations in _TOOLS
     ]
     server = MCPServer[App](

@@ -314,7 +314,7 @@ def _check_video(request: VideoRequest) -> None:
 
 def as_dict(answer: Any) -> Mapping[str, Any]:
     """An SDK value as plain data, whatever its fields turned out to hold."""
-    data = answer.to_dict(mode="python") if isinstance(answer, lumaai.BaseModel) else answer
+    data = answer.to_dict(mode="python", warnings=False) if isinstance(answer, lumaai.BaseModel) else answer
     return data if isinstance(data, Mapping) else {}
 
 

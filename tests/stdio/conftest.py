@@ -1,0 +1,317 @@
+"""Real servers at the ends of real pipes, a sandbox on a real socket, and a record of all that was ever written."""
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp.client.stdio import StdioServerParameters, get_default_environment
+
+from luma_mcp_server.sandbox import SANDBOX_KEY, running_sandbox
+
+COMMAND = [sys.executable, "-m", "luma_mcp_server"]
+MODERN = "2026-07-28"
+LIMIT_S = 15
+"""No test waits longer than this for anything; whatever takes so long is stuck."""
+
+URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The usual event loop: a subprocess knows nothing of virtual time."""
+    return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The search through all that was written comes when everything has been written."""
+    items.sort(key=lambda item: item.path == Path(__file__).with_name("test_secrets.py"))
+
+
+@dataclass
+class Record:
+    """What the servers of this session wrote: lines on stdout, files for stderr, and the folders that they lived in."""
+
+    folder: Path
+    lines: list[bytes] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
+    """Results that the official client received, as plain data."""
+
+    names: Iterator[int] = field(default_factory=count)
+
+    def home(self) -> Path:
+        """A new home."""
+        home = self.folder / f"home-{next(self.names)}"
+        home.mkdir()
+        return home
+
+    def stderr(self) -> Path:
+        """A new file for what a process says on stderr."""
+        return self.folder / f"stderr-{next(self.names)}.txt"
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return Record(tmp_path_factory.mktemp("stdio"))
+
+
+def environment(home: Path, **environ: str | None) -> dict[str, str]:
+    """What a server gets to know: nothing of this machine but what a client passes on. None takes a variable away."""
+    given = {
+        **get_default_environment(),
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "LUMA_API_KEY": SANDBOX_KEY,
+        **environ,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+class World:
+    """The sandbox, as seen over HTTP."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin, self.base_url = origin, f"{origin}/dream-machine/v1"
+        self.http = httpx.Client(trust_env=False, timeout=LIMIT_S)
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.http.get(f"{self.origin}/sandbox/state").json()
+        return state
+
+    def requests(self) -> list[dict[str, Any]]:
+        requests: list[dict[str, Any]] = self.state()["requests"]
+        return requests
+
+    def posts(self, prompt: str) -> list[dict[str, Any]]:
+        """The paid requests with this prompt."""
+        return [one for one in self.requests() if one["method"] == "POST" and one["body"].get("prompt") == prompt]
+
+    def gets(self, generation_id: str) -> int:
+        """How often a generation was asked about."""
+        return sum(one["method"] == "GET" and generation_id in one["path"] for one in self.requests())
+
+    def fault(self, **fields: Any) -> None:
+        """Let the next request that fits fail."""
+        assert self.http.post(f"{self.origin}/sandbox/faults", json=[fields]).status_code == 201
+
+    def until(self, seen: Callable[[], object]) -> None:
+        """Look again and again until something can be seen at the sandbox."""
+        for _ in range(5000):
+            if seen():
+                return
+        raise AssertionError("it never happened")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A sandbox whose jobs are done at once, but for those with `[sandbox:stuck]` in their prompt."""
+    with running_sandbox(seconds=0.0, limits=False) as origin:
+        world = World(origin)
+        with world.http:
+            yield world
+
+
+class Server:
+    """One server process, spoken to in lines of JSON.
+
+    Args:
+        record: keeps what it writes.
+        environ: its environment.
+        arguments: its command line.
+        version: the protocol version that the client speaks.
+        reading: False closes the client's end of stdout at once.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        environ: dict[str, str],
+        *arguments: str,
+        version: str = "2025-11-25",
+        reading: bool = True,
+    ) -> None:
+        self.home, self.version, self._record = Path(environ["HOME"]), version, record
+        self.errors = record.stderr()
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environ
+            )
+        self.notifications: list[dict[str, Any]] = []
+        self._ids, self._early = count(1), dict[Any, dict[str, Any]]()
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if reading:
+            self._reader.start()
+        else:
+            self._out.close()
+
+    @property
+    def _out(self) -> Any:
+        assert self.process.stdout
+        return self.process.stdout
+
+    def _read(self) -> None:
+        for line in self._out:
+            self._record.lines.append(line)
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def line(self, data: bytes) -> None:
+        """Write a line as it stands."""
+        assert self.process.stdin
+        self.process.stdin.write(data + b"\n")
+        self.process.stdin.flush()
+
+    def send(self, method: str, params: dict[str, Any] | None = None, **more: Any) -> None:
+        self.line(json.dumps({"jsonrpc": "2.0", "method": method, "params": params or {}, **more}).encode())
+
+    def ask(self, method: str, **params: Any) -> int:
+        """Send a request, in the envelope of the protocol's version, and give its id."""
+        number = next(self._ids)
+        if self.version == MODERN:
+            meta = {"protocolVersion": MODERN, "clientInfo": {"name": "test", "version": "1"}, "clientCapabilities": {}}
+            envelope = {f"io.modelcontextprotocol/{name}": value for name, value in meta.items()}
+            params["_meta"] = {**envelope, **params.get("_meta", {})}
+        self.send(method, params, id=number)
+        return number
+
+    def answer(self, number: int) -> dict[str, Any]:
+        """The answer to a request; what comes before it is kept."""
+        while number not in self._early:
+            line = self._lines.get(timeout=LIMIT_S)
+            assert line, "the server has gone"
+            message = json.loads(line)
+            assert message["jsonrpc"] == "2.0"
+            if "method" in message:
+                assert "id" not in message, "this client can answer nothing"
+                self.notifications.append(message)
+            else:
+                self._early[message["id"]] = message
+        return self._early.pop(number)
+
+    def result(self, number: int) -> dict[str, Any]:
+        """The result of a request that must not be a protocol error."""
+        result: dict[str, Any] = self.answer(number)["result"]
+        return result
+
+    def shake_hands(self) -> dict[str, Any]:
+        """The handshake of the older versions."""
+        client = {"protocolVersion": self.version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        result = self.result(self.ask("initialize", **client))
+        self.send("notifications/initialized")
+        return result
+
+    def begin(self, tool: str, /, *, token: str | None = None, **arguments: Any) -> int:
+        """Begin a call."""
+        more = {"_meta": {"progressToken": token}} if token else {}
+        return self.ask("tools/call", name=tool, arguments=arguments, **more)
+
+    def end(self, number: int) -> dict[str, Any]:
+        """The structured result of a call that must work; its text says the same."""
+        result = self.result(number)
+        assert not result.get("isError"), result
+        [block] = result["content"]
+        assert json.loads(block["text"]) == result["structuredContent"]
+        content: dict[str, Any] = result["structuredContent"]
+        return content
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that must work."""
+        return self.end(self.begin(tool, **arguments))
+
+    def refusal(self, tool: str, /, **arguments: Any) -> str:
+        """The words of a call that must fail; whatever the reason, they are fit to be read."""
+        result = self.result(self.begin(tool, **arguments))
+        assert result["isError"], result
+        assert "structuredContent" not in result
+        [block] = result["content"]
+        text: str = block["text"]
+        assert "\n" not in text
+        assert text.endswith((".", ")"))
+        for word in ("Traceback", "pydantic", "validation error", "Extra inputs", "Signature=", SANDBOX_KEY, "httpx"):
+            assert word not in text
+        return text
+
+    def hang_up(self) -> int:
+        """Close stdin, and give the exit code."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        return self.process.wait(LIMIT_S)
+
+    def clean_up(self) -> None:
+        assert self.process.stdin
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(LIMIT_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+        if self._reader.ident:
+            self._reader.join(LIMIT_S)
+            self._out.close()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def serve(world: World, record: Record) -> Iterator[Serve]:
+    """Starts servers on the module's sandbox; all end with the module."""
+    servers: list[Server] = []
+
+    def started(*arguments: str, version: str = "2025-11-25", reading: bool = True, **environ: Any) -> Server:
+        given = environment(**{"home": record.home(), "LUMAAI_BASE_URL": world.base_url} | environ)
+        server = Server(record, given, *arguments, version=version, reading=reading)
+        servers.append(server)
+        if reading and version != MODERN:
+            server.shake_hands()
+        return server
+
+    yield started
+    for server in servers:
+        server.clean_up()
+
+
+@pytest.fixture(scope="module")
+def parameters(world: World, record: Record) -> StdioServerParameters:
+    """A server on the module's sandbox, for the official client."""
+    environ = environment(record.home(), LUMAAI_BASE_URL=world.base_url, LUMA_MCP_SAVE="off")
+    return StdioServerParameters(command=COMMAND[0], args=COMMAND[1:], env=environ)
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(record: Record) -> Run:
+    """Runs a command to its end."""
+
+    def ran(*arguments: str, home: Path | None = None, **environ: str | None) -> Ended:
+        given = environment(home or record.home(), **environ)
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=given, capture_output=True, text=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL
+        )
+        record.stderr().write_text(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return ran

@@ -1,0 +1,205 @@
+"""What a call says when Luma, or the way to it, fails: one request, one clear sentence, and whether it was charged."""
+
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from luma_mcp_server.sandbox import Fault
+
+pytestmark = pytest.mark.anyio
+
+HTML = "<html><body>Bad gateway</body></html>"
+DETAILS = [{"loc": ["body", "resolution"], "msg": "Input should be '540p'", "type": "literal_error"}]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "charged"),
+    [
+        ({"status": 400, "detail": "Loop is not supported"}, "HTTP 400: Loop is not supported", "Nothing was charged"),
+        ({"status": 401, "detail": "Invalid API key"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
+        ({"status": 403, "detail": "Suspended"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
+        ({"status": 402, "detail": "Insufficient credits"}, "too little credit", "Nothing was charged"),
+        ({"status": 404, "detail": "Not found"}, "knows no such generation", "Nothing was charged"),
+        ({"status": 422, "detail": DETAILS}, "resolution: Input should be '540p'", "Nothing was charged"),
+        ({"status": 400, "detail": "Prompt moderation failed"}, "moderation refused this", "Nothing was charged"),
+        ({"status": 429, "detail": "Rate limit exceeded"}, "Wait a minute, then call again", "Nothing was charged"),
+        ({"status": 429, "detail": "Too many concurrent jobs"}, "run at once", "Nothing was charged"),
+        ({"status": 500, "detail": "boom"}, "HTTP 500: boom", "may have been taken and charged"),
+        ({"status": 408, "detail": "timeout"}, "HTTP 408", "may have been taken and charged"),
+        ({"status": 409, "detail": "conflict"}, "HTTP 409", "may have been taken and charged"),
+        ({"kind": "html"}, "an HTML page instead of JSON", "may have been taken and charged"),
+        ({"status": 200, "body": HTML}, "an HTML page where a generation was due", "may have been taken and charged"),
+        ({"kind": "cut"}, "cut off", "may have been taken and charged"),
+        ({"kind": "empty"}, "cut off", "may have been taken and charged"),
+        ({"kind": "null"}, "where a generation was due", "may have been taken and charged"),
+        ({"status": 200, "detail": "ok"}, "where a generation was due", "may have been taken and charged"),
+        ({"kind": "redirect"}, "HTTP 307", "may have been taken and charged"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+async def test_a_purchase_that_goes_wrong_is_sent_once_and_says_whether_it_was_charged(
+    desk, fault: dict[str, Any], words: str, charged: str
+) -> None:
+    desk.world.faults.append(Fault(**({"kind": "status"} | fault)))
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert words in said
+    assert charged in said
+    assert "Traceback" not in said
+    assert len(desk.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError("refused"), "could not be reached (ConnectError). Nothing was sent or charged"),
+        (httpx.ConnectTimeout("slow"), "took too long to connect (ConnectTimeout). Nothing was sent or charged"),
+        (httpx.PoolTimeout("full"), "took too long to connect (PoolTimeout). Nothing was sent or charged"),
+    ],
+)
+async def test_a_request_that_never_left_was_not_charged(desk, error: Exception, words: str) -> None:
+    desk.wire.before.append(error)
+
+    assert words in await desk.refusal("generate_video", prompt="a lake")
+    assert len(desk.wire.sent) == 1
+    assert desk.charges == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ReadTimeout("slow"), "did not answer in time (ReadTimeout)"),
+        (httpx.RemoteProtocolError("closed"), "broke off (RemoteProtocolError)"),
+        (httpx.ReadError("reset"), "broke off (ReadError)"),
+        (httpx.WriteError("reset"), "broke off (WriteError)"),
+    ],
+)
+async def test_a_lost_answer_may_have_cost_money_and_is_not_asked_for_again(desk, error: Exception, words: str) -> None:
+    desk.wire.after.append(error)
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert words in said
+    assert "may have been taken and charged: look at list_generations" in said
+    assert desk.charges == 1
+
+
+async def test_a_rate_limit_with_retry_after_is_waited_out_within_the_limit(desk) -> None:
+    seen: list[str | None] = []
+
+    async def note(_: float, __: float | None, message: str | None) -> None:
+        seen.append(message)
+
+    desk.world.faults.append(Fault("status", status=429, detail="Slow down", headers={"Retry-After": "9"}))
+    result = await desk.client.call_tool("generate_video", {"prompt": "a lake"}, progress_callback=note)
+
+    assert result.structured_content["state"] == "completed"
+    assert len(desk.posts) == 2
+    assert desk.charges == 1
+    assert any("sending again in 9 s, nothing bought yet" in str(message) for message in seen)
+
+
+async def test_a_rate_limit_longer_than_the_call_is_told_at_once(desk) -> None:
+    desk.world.faults.append(Fault("status", status=429, detail="Slow down", headers={"Retry-After": "60"}))
+    started = anyio.current_time()
+
+    assert "Wait 60 seconds, then call again" in await desk.refusal("generate_video", prompt="a lake")
+    assert anyio.current_time() - started < 1
+
+
+async def test_a_call_cancelled_while_it_waits_out_a_rate_limit_buys_nothing(desk) -> None:
+    desk.world.faults.append(Fault("status", status=429, detail="Slow down", headers={"Retry-After": "20"}))
+    with anyio.move_on_after(5):
+        await desk.call("generate_video", prompt="a lake")
+    await anyio.sleep(60)
+
+    assert len(desk.posts) == 1
+
+
+async def test_too_many_jobs_at_once_name_those_that_this_server_waits_for(desk) -> None:
+    running = await desk.call("generate_video", prompt="a lake [sandbox:stuck]", wait_s=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: desk.call("wait_for_generations", generation_ids=[running["generation_id"]]))
+        await anyio.sleep(3)
+        said = await desk.refusal("generate_video", prompt="a lake [sandbox:concurrency]")
+
+    assert "run at once" in said
+    assert running["generation_id"] in said
+
+
+async def test_too_little_credit_names_the_balance(desk) -> None:
+    desk.world.balance_cents = 12
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert "too little credit (HTTP 402" in said
+    assert "The balance is $0.12" in said
+
+
+async def test_too_little_credit_is_told_even_if_the_balance_is_not_to_be_had(desk) -> None:
+    desk.world.balance_cents = 12
+    desk.world.faults.append(Fault("status", "GET", path="credits", status=500))
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert "too little credit" in said
+    assert "balance is" not in said
+
+
+async def test_luma_s_words_lose_the_key_and_the_queries_of_links_and_are_cut(desk) -> None:
+    detail = f"no luma-sandbox-key for https://cdn.example.com/a.mp4?Signature=abc {'x' * 1000}"
+    desk.world.faults.append(Fault("status", status=400, detail=detail))
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert "no … for https://cdn.example.com/a.mp4 xxx" in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("tool", ["get_generation", "delete_generation", "preview_generation", "download_generation"])
+async def test_reading_says_what_failed_and_that_nothing_was_lost(desk, tool: str) -> None:
+    made = await desk.video(wait_s=0)
+    method = "DELETE" if tool == "delete_generation" else "GET"
+    desk.world.faults.append(Fault("html", method, path=made["generation_id"]))
+
+    said = await desk.refusal(tool, generation_id=made["generation_id"])
+
+    assert "an HTML page instead of JSON" in said
+    assert "Nothing was lost" in said
+    assert "charged" not in said
+
+
+async def test_a_source_that_can_not_be_looked_up_means_that_nothing_was_bought(desk) -> None:
+    clip = (await desk.video())["generation_id"]
+    desk.world.faults.append(Fault("status", "GET", path=clip, status=503))
+
+    said = await desk.refusal("extend_video", generation_id=clip, prompt="it goes on")
+
+    assert said.startswith("Nothing was bought. ")
+    assert desk.charges == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "00000000-0000-4000-8000-000000000000", "state": "paused"},
+        {"id": "00000000-0000-4000-8000-000000000000", "state": None, "assets": "none", "request": []},
+        {"id": "00000000-0000-4000-8000-000000000000", "state": "completed", "created_at": "yesterday", "assets": [1]},
+        {"id": "00000000-0000-4000-8000-000000000000", "state": "failed", "failure_reason": {"code": 1}},
+        {"id": "00000000-0000-4000-8000-000000000000", "state": "dreaming", "request": {"keyframes": {"frame0": 1}}},
+    ],
+)
+async def test_an_answer_of_another_shape_is_shown_as_far_as_it_goes(desk, answer: dict[str, Any]) -> None:
+    class Odd(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=answer)
+
+    desk.wire.inner = Odd()
+
+    shown = await desk.call("get_generation", generation_id=answer["id"])
+
+    assert shown["generation_id"] == answer["id"]
+    assert shown["state"] == (answer["state"] or "unknown")

@@ -1,0 +1,121 @@
+"""How the environment is read."""
+
+from pathlib import Path
+
+import pytest
+
+from luma_mcp_server import sandbox
+from luma_mcp_server.errors import SettingsError
+from luma_mcp_server.settings import DREAM_MACHINE_URL, SANDBOX_KEY, Settings
+
+HOME = {"HOME": "/home/me"}
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_env(HOME | environ)
+
+
+@pytest.mark.parametrize("text", ["real-key", " real-key\n", '"real-key"', "'real-key'", "Bearer real-key"])
+def test_a_key_loses_what_is_pasted_along_with_it(text: str) -> None:
+    assert read(LUMA_API_KEY=text).require_key() == "real-key"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "${LUMA_API_KEY}", "$KEY", "your-key", "YOUR_API_KEY", "<key>", "xxx", "..."]
+)
+def test_a_placeholder_is_a_missing_key(text: str) -> None:
+    with pytest.raises(SettingsError, match="No Luma API key is set"):
+        read(LUMA_API_KEY=text).require_key()
+
+
+@pytest.mark.parametrize("text", ["ключ-от-luma", "two words", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(text: str) -> None:
+    with pytest.raises(SettingsError, match="LUMA_API_KEY holds characters") as raised:
+        read(LUMA_API_KEY=text).require_key()
+    assert text not in str(raised.value)
+
+
+def test_either_name_of_the_key_is_read_and_the_message_names_the_one_in_use() -> None:
+    assert read(LUMAAI_API_KEY="b").key_variable == "LUMAAI_API_KEY"
+    assert read(LUMA_API_KEY="a", LUMAAI_API_KEY="b").require_key() == "a"
+    both = read(LUMA_API_KEY="luma-api-1", LUMAAI_API_KEY="b")
+    assert (both.require_key(), both.agents_key_variable) == ("b", "LUMA_API_KEY")
+
+
+def test_an_agents_key_is_told_by_its_prefix() -> None:
+    assert read(LUMA_API_KEY="luma-api-1").agents_key_variable == "LUMA_API_KEY"
+    assert read(LUMA_AGENTS_API_KEY="luma-api-1").agents_key_variable == "LUMA_AGENTS_API_KEY"
+    with pytest.raises(SettingsError, match="LUMA_AGENTS_API_KEY does not hold an Agents key"):
+        read(LUMA_AGENTS_API_KEY="other").require_key()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/v1",
+        "ftp://example.com",
+        "https://me:secret@example.com",
+        "https://example.com/v1?key=1",
+        "nonsense",
+        "https://[::1",
+        "https://example.com:port",
+    ],
+)
+def test_a_host_that_would_get_the_key_in_the_clear_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="LUMAAI_BASE_URL"):
+        read(LUMA_API_KEY="a", LUMAAI_BASE_URL=url).require_key()
+
+
+@pytest.mark.parametrize("url", ["https://example.com/v1/", "http://127.0.0.1:8642/v1", "http://localhost:1/v1"])
+def test_https_and_this_computer_are_in_order(url: str) -> None:
+    assert read(LUMA_API_KEY="a", LUMAAI_BASE_URL=url).base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "3601", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused_when_it_is_needed(text: str) -> None:
+    settings = read(LUMA_MCP_WAIT_S=text)
+    with pytest.raises(SettingsError, match="LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600"):
+        settings.require("LUMA_MCP_WAIT_S")
+    settings.require("LUMA_MCP_SAVE")
+
+
+def test_paths_are_expanded_by_the_given_home_and_relative_ones_are_refused() -> None:
+    assert read().output_dir == Path("/home/me/Luma")
+    assert read(LUMA_MCP_OUTPUT_DIR="~/Films").output_dir == Path("/home/me/Films")
+    assert read(LUMA_MCP_OUTPUT_DIR="/films").output_dir == Path("/films")
+    for text in ("films", "./films", "~someone/films"):
+        assert read(LUMA_MCP_OUTPUT_DIR=text).output_dir is None
+    assert Settings.from_env({}).output_dir is None
+
+
+def test_defaults_are_luma_s_own_address_forty_five_seconds_and_saving() -> None:
+    settings = read()
+    assert (settings.base_url, settings.wait_s, settings.save) == (DREAM_MACHINE_URL, 45, True)
+    assert settings.problems == ()
+
+
+def test_switches_take_the_usual_words_and_nothing_else() -> None:
+    assert read(LUMA_MCP_SAVE="OFF").save is False
+    assert read(LUMA_MCP_SANDBOX="1").start_sandbox is True
+    with pytest.raises(SettingsError, match="LUMA_MCP_SANDBOX must be on or off"):
+        read(LUMA_API_KEY="a", LUMA_MCP_SANDBOX="perhaps").require_key()
+
+
+def test_a_misspelt_setting_is_noticed() -> None:
+    assert read(LUMA_MCP_WAIT="9", LUMA_MCP_WAIT_S="9").unknown_variables == ("LUMA_MCP_WAIT",)
+
+
+def test_on_the_sandbox_no_real_key_is_used_and_no_problem_of_one_remains() -> None:
+    settings = read(LUMA_API_KEY="two words", LUMA_AGENTS_API_KEY="x", LUMAAI_BASE_URL="ftp://x", LUMA_MCP_SAVE="?")
+    on_sandbox = settings.on_sandbox("http://127.0.0.1:1/dream-machine/v1")
+    assert on_sandbox.require_key() == SANDBOX_KEY
+    assert on_sandbox.sandbox
+    assert [problem.variable for problem in on_sandbox.problems] == ["LUMA_MCP_SAVE"]
+
+
+def test_both_sides_name_the_same_sandbox_key() -> None:
+    assert sandbox.SANDBOX_KEY == SANDBOX_KEY
+
+
+def test_the_key_is_not_in_the_settings_own_words() -> None:
+    assert "real-key" not in repr(read(LUMA_API_KEY="real-key"))

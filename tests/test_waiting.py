@@ -1,0 +1,251 @@
+"""How long calls wait, what they say meanwhile, and what is left when they stop."""
+
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from dirty_equals import IsStr
+
+from luma_mcp_server.polling import next_gap
+from luma_mcp_server.sandbox import Fault
+
+pytestmark = pytest.mark.anyio
+
+STUCK = "a lake [sandbox:stuck]"
+
+
+@pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
+async def test_a_call_answers_at_its_limit_with_the_id_the_state_and_the_next_call(open_desk, era: str) -> None:
+    async with open_desk(era) as desk:
+        started = anyio.current_time()
+        made = await desk.call("generate_video", prompt=STUCK)
+
+        assert anyio.current_time() - started == pytest.approx(45, abs=0.1)
+        assert made["state"] == "dreaming"
+        assert made["elapsed_s"] == 45
+        assert made["next_step"] == f'wait_for_generations(generation_ids=["{made["generation_id"]}"])'
+        assert desk.charges == 1
+
+
+@pytest.mark.parametrize(("wait_s", "took"), [(0, 0), (7, 7), (3600, 45)])
+async def test_wait_s_shortens_the_wait_but_never_lengthens_it(desk, wait_s: float, took: float) -> None:
+    started = anyio.current_time()
+    await desk.call("generate_video", prompt=STUCK, wait_s=wait_s)
+
+    assert anyio.current_time() - started == pytest.approx(took, abs=0.1)
+
+
+async def test_a_wait_is_taken_up_by_id_and_ends_when_all_have_ended(desk) -> None:
+    desk.world.seconds = 60
+    ids = [(await desk.video(f"take {n}", wait_s=0))["generation_id"] for n in range(3)]
+
+    first = await desk.call("wait_for_generations", generation_ids=ids)
+    assert first["finished"] is False
+    assert [one["state"] for one in first["generations"]] == ["dreaming"] * 3
+    assert first["next_step"] == "wait_for_generations(generation_ids=[" + ",".join(f'"{name}"' for name in ids) + "])"
+
+    second = await desk.call("wait_for_generations", generation_ids=ids)
+    assert second["finished"] is True
+    assert "next_step" not in second
+    assert [one["generation_id"] for one in second["generations"]] == ids
+    assert all(one["file_path"] for one in second["generations"])
+
+
+async def test_a_failed_job_is_an_error_for_the_tool_that_bought_it_and_a_result_elsewhere(desk) -> None:
+    said = await desk.refusal("generate_video", prompt="a lake [sandbox:moderation]")
+    assert "failed: Frame moderation failed" in said
+    assert "nothing was charged" in said
+    assert "Change the prompt" in said
+
+    [row] = (await desk.call("list_generations"))["generations"]
+    for shown in (
+        await desk.call("get_generation", generation_id=row["generation_id"]),
+        (await desk.call("wait_for_generations", generation_ids=[row["generation_id"]]))["generations"][0],
+        row,
+    ):
+        assert shown["state"] == "failed"
+        assert shown["failure_reason"] == "Frame moderation failed"
+
+
+async def test_one_bad_id_does_not_end_the_wait_for_the_others(desk) -> None:
+    good = (await desk.video(wait_s=0))["generation_id"]
+    unknown = "00000000-0000-4000-8000-000000000000"
+
+    waited = await desk.call("wait_for_generations", generation_ids=[unknown, good])
+
+    assert [one["state"] for one in waited["generations"]] == ["unknown", "completed"]
+    assert "knows no such generation" in waited["generations"][0]["warnings"][0]
+    assert waited["finished"] is True
+
+
+async def test_waiting_for_unknown_ids_alone_is_an_error(desk) -> None:
+    said = await desk.refusal("wait_for_generations", generation_ids=["00000000-0000-4000-8000-000000000000"])
+
+    assert "knows no such generation" in said
+
+
+async def test_progress_grows_strictly_at_least_every_five_seconds_and_says_what_is_going_on(open_desk) -> None:
+    async with open_desk() as desk:
+        seen: list[tuple[float, float | None, str | None]] = []
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            seen.append((progress, total, message))
+
+        await desk.client.call_tool("generate_video", {"prompt": STUCK}, progress_callback=note)
+
+        values = [progress for progress, _, _ in seen]
+        assert all(0 < later - earlier <= 5 for earlier, later in zip(values, values[1:], strict=False))
+        assert values[-1] >= 40
+        assert any("queued" in str(message) for _, _, message in seen)
+        assert "dreaming" in str(seen[-1][2])
+
+
+async def test_a_call_sends_no_progress_after_it_has_answered(desk) -> None:
+    seen: list[float] = []
+
+    async def note(progress: float, *_: Any) -> None:
+        seen.append(progress)
+
+    await desk.client.call_tool("generate_video", {"prompt": "a lake"}, progress_callback=note)
+    before = len(seen)
+    await desk.call("generate_video", prompt=STUCK)
+
+    assert len(seen) == before
+
+
+async def test_luma_is_asked_every_two_seconds_and_by_one_asker_however_many_calls_wait(desk) -> None:
+    made = await desk.call("generate_video", prompt=STUCK, wait_s=0)
+    desk.world.requests.clear()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(lambda: desk.call("wait_for_generations", generation_ids=[made["generation_id"]]))
+
+    assert 20 <= len(desk.world.requests) <= 25
+
+
+async def test_questions_that_fail_are_asked_again_and_the_result_says_that_it_is_old(desk) -> None:
+    made = await desk.call("generate_video", prompt="a lake", wait_s=0)
+    desk.world.faults.extend([Fault("status", "GET", status=500), Fault("html", "GET"), Fault("cut", "GET")])
+    waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+    assert waited["generations"][0]["state"] == "completed"
+
+    stuck = await desk.call("generate_video", prompt=STUCK, wait_s=5)
+    desk.world.faults.append(Fault("status", "GET", path=stuck["generation_id"], status=503, times=100))
+    said = await desk.refusal("wait_for_generations", generation_ids=[stuck["generation_id"]], wait_s=20)
+    assert "HTTP 503" in said
+
+
+async def test_a_job_goes_on_when_the_network_breaks_during_the_wait(desk) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def cut_the_network() -> None:
+            await anyio.sleep(4)
+            desk.wire.gone = True
+
+        tasks.start_soon(cut_the_network)
+        made = await desk.call("generate_video", prompt=STUCK)
+
+    assert made["state"] == "dreaming"
+    assert "could not be reached" in made["warnings"][0]
+    desk.wire.gone = False
+    assert (await desk.call("get_generation", generation_id=made["generation_id"]))["state"] == "dreaming"
+
+
+async def test_a_new_job_that_luma_does_not_find_yet_is_asked_for_again(desk) -> None:
+    desk.world.faults.append(Fault("status", "GET", status=404, detail="Generation not found", times=2))
+
+    assert (await desk.video())["state"] == "completed"
+
+
+async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(desk) -> None:
+    class Late(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                await anyio.sleep(20)
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Late()
+    late = await desk.call("generate_video", prompt="a lake", wait_s=0)
+    assert late == {
+        "request_id": IsStr(regex="request-[0-9a-f]{32}"),
+        "api": "dream_machine",
+        "state": "unknown",
+        "prompt": "a lake",
+        "charged": "unknown",
+        "estimated_cost_usd": 0.71,
+        "sandbox": True,
+        "warnings": ["Luma has not answered yet. Do not buy it again."],
+        "next_step": f'wait_for_generations(generation_ids=["{late["request_id"]}"])',
+    }
+    assert "has not answered" in await desk.refusal("get_generation", generation_id=late["request_id"])
+
+    waited = await desk.call("wait_for_generations", generation_ids=[late["request_id"]])
+
+    assert waited["generations"][0]["state"] == "completed"
+    assert desk.charges == 1
+    shown = await desk.call("get_generation", generation_id=late["request_id"])
+    assert shown["generation_id"] == waited["generations"][0]["generation_id"]
+
+
+async def test_a_purchase_that_this_process_never_made_is_not_waited_for(desk) -> None:
+    said = await desk.refusal("wait_for_generations", generation_ids=["request-1"])
+
+    assert "knows no purchase request-1" in said
+
+
+async def test_a_job_older_than_an_hour_is_not_waited_for_any_longer(desk) -> None:
+    made = await desk.call("generate_video", prompt=STUCK, wait_s=0)
+    await anyio.sleep(3700)
+
+    shown = await desk.call("get_generation", generation_id=made["generation_id"])
+
+    assert "Older than an hour" in shown["warnings"][0]
+    assert "wait_for" not in shown["next_step"]
+
+
+async def test_a_cancelled_wait_stops_asking_and_the_job_goes_on(desk) -> None:
+    made = await desk.call("generate_video", prompt=STUCK, wait_s=0)
+    with anyio.move_on_after(10):
+        await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+    await anyio.sleep(1)
+    asked = len(desk.world.requests)
+    await anyio.sleep(100)
+
+    assert len(desk.world.requests) == asked
+    assert (await desk.call("get_generation", generation_id=made["generation_id"]))["state"] == "dreaming"
+
+
+async def test_a_limit_of_zero_still_buys_and_answers(open_desk) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="0") as desk:
+        made = await desk.call("generate_video", prompt="a lake")
+        assert made["generation_id"]
+
+        waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+        assert waited["generations"][0]["state"] == "queued"
+
+
+@pytest.mark.parametrize("tool", ["get_generation", "delete_generation", "preview_generation", "download_generation"])
+async def test_no_call_outlives_its_limit_by_more_than_a_second_when_luma_hangs(open_desk, tool: str) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="3") as desk:
+
+        class Hanging(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        desk.wire.inner = Hanging()
+        started = anyio.current_time()
+        said = await desk.refusal(tool, generation_id="00000000-0000-4000-8000-000000000000")
+
+        assert anyio.current_time() - started <= 4
+        assert "LUMA_MCP_WAIT_S" in said
+
+
+def test_the_gap_between_questions_grows_with_time_failures_and_retry_after_up_to_thirty_seconds() -> None:
+    assert next_gap(0) == pytest.approx(2, rel=0.06)
+    assert next_gap(181) == pytest.approx(5, rel=0.06)
+    assert next_gap(0, failures=2) == pytest.approx(8, rel=0.06)
+    assert next_gap(0, failures=50) == pytest.approx(30, rel=0.06)
+    assert next_gap(0, failures=1, retry_after=12) == pytest.approx(24, rel=0.06)
