@@ -204,20 +204,23 @@ def _check(_: argparse.Namespace, settings: Settings, __: Mapping[str, str]) -> 
     async def ask() -> int:
         async with opened_app(settings, partial(_open_http, settings)) as app:
             found = await account(app)
-        standing = found.apis[0]
-        if settings.api_key:
-            print(f"Key      {settings.key_variable} is set; it goes to {settings.base_url}")
-        for standing_ in found.apis[1:]:
-            print(f"Note     {standing_.message}")
-        for warning in found.warnings or ():
-            print(f"Setting  {warning}")
-        print(f"Files    {found.output_dir if settings.save else 'saved only when asked'}")
-        if standing.balance_usd is not None:
-            sandbox = " This is the sandbox." if found.sandbox else ""
-            print(f"The Dream Machine API answers and accepts the key. Balance: ${standing.balance_usd:.2f}.{sandbox}")
+        luma, *others = found.apis
+        key = "the sandbox's own" if found.sandbox else settings.key_variable if settings.api_key else "none"
+        print(f"Key       {key}")
+        print(f"Goes to   {settings.base_url}")
+        print(f"Saves in  {found.output_dir if settings.save else 'no folder unless asked'}")
+        for note in (*(other.message for other in others), *(found.warnings or ())):
+            print(f"Note      {note}")
+        if luma.balance_usd is None:
+            print(luma.message)
+        elif settings.problems:
+            print(
+                f"The Dream Machine API accepts the key, but a setting can't be used: {settings.problems[0].sentence}"
+            )
         else:
-            print(standing.message, file=sys.stderr)
-        return 0 if standing.balance_usd is not None and not settings.problems else 1
+            print(f"The Dream Machine API answers and accepts the key. Balance: ${luma.balance_usd:.2f}.")
+            return 0
+        return 1
 
     with _sandboxed(settings) as settings:
         return anyio.run(ask)

@@ -210,9 +210,9 @@ class Server:
         self.send("notifications/initialized")
         return result
 
-    def begin(self, tool: str, /, *, token: str | None = None, **arguments: Any) -> int:
+    def begin(self, tool: str, /, *, token: str | int | None = None, **arguments: Any) -> int:
         """Begin a call."""
-        more = {"_meta": {"progressToken": token}} if token else {}
+        more = {"_meta": {"progressToken": token}} if token is not None else {}
         return self.ask("tools/call", name=tool, arguments=arguments, **more)
 
     def end(self, number: int) -> dict[str, Any]:
@@ -269,11 +269,13 @@ def serve(world: World, record: Record) -> Iterator[Serve]:
     """Starts servers on the module's sandbox; all end with the module."""
     servers: list[Server] = []
 
-    def started(*arguments: str, version: str = "2025-11-25", reading: bool = True, **environ: Any) -> Server:
+    def started(
+        *arguments: str, version: str = "2025-11-25", shake: bool = True, reading: bool = True, **environ: Any
+    ) -> Server:
         given = environment(**{"home": record.home(), "LUMAAI_BASE_URL": world.base_url} | environ)
         server = Server(record, given, *arguments, version=version, reading=reading)
         servers.append(server)
-        if reading and version != MODERN:
+        if shake and reading:
             server.shake_hands()
         return server
 

@@ -54,6 +54,7 @@ async def desk(anyio_backend, world, record, parameters) -> AsyncIterator[Desk]:
 
 
 VIDEO = {"generation_type": "video", "model": "ray-2", "resolution": "540p", "duration": "5s"}
+SHAPED = VIDEO | {"aspect_ratio": "16:9"}
 IMAGE = {"generation_type": "image", "model": "photon-1"}
 START = {"type": "image", "url": URL}
 OF_CLIP, OF_OTHER = {"type": "generation", "id": "CLIP"}, {"type": "generation", "id": "OTHER"}
@@ -71,15 +72,15 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
         FILM | {"prompt": "a lake", "estimated_cost_usd": 0.4},
     ),
     "extend_video": (
-        {"generation_id": "CLIP", "prompt": "on"},
+        {"generation_id": "CLIP", "prompt": "it flies on"},
         "POST /generations/video",
-        VIDEO | {"prompt": "it flies on", "keyframes": {"frame0": OF_CLIP}},
+        SHAPED | {"prompt": "it flies on", "keyframes": {"frame0": OF_CLIP}},
         FILM,
     ),
     "interpolate_videos": (
         {"start_generation_id": "CLIP", "end_generation_id": "OTHER", "prompt": "between"},
         "POST /generations/video",
-        VIDEO | {"prompt": "between", "keyframes": {"frame0": OF_CLIP, "frame1": OF_OTHER}},
+        SHAPED | {"prompt": "between", "keyframes": {"frame0": OF_CLIP, "frame1": OF_OTHER}},
         FILM,
     ),
     "modify_video": (
@@ -226,7 +227,11 @@ async def test_the_resources_say_what_the_tools_say(desk) -> None:
     [template] = (await desk.client.list_resource_templates()).resource_templates
     for uri, tool, arguments in (
         ("luma://models", "list_models", {}),
-        (template.uri_template.replace("{generation_id}", desk.ids["CLIP"]), "get_generation", {"generation_id": "CLIP"}),
+        (
+            template.uri_template.replace("{generation_id}", desk.ids["CLIP"]),
+            "get_generation",
+            {"generation_id": "CLIP"},
+        ),
     ):
         [content] = (await desk.client.read_resource(uri)).contents
         said, shown = json.loads(content.text), (await desk.call(tool, arguments)).structured_content

@@ -378,4 +378,4 @@ def _time(value: object) -> datetime | None:
             return None
     if not isinstance(value, datetime):
         return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value.replace(microsecond=0, tzinfo=value.tzinfo or UTC)

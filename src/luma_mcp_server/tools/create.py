@@ -454,6 +454,7 @@ async def _buy(
         generation = await _awaited(app, call, generation)
         if generation.state == "failed":
             raise _failed(generation)
+        call.say("saving")
         generation = await app.saved(generation, call.wait_until)
         unpriced = () if price is not None else ("Luma publishes no price for this; get_account shows the balance.",)
         return app.present(generation, estimated_cost_usd=price, warnings=unpriced)

@@ -124,10 +124,10 @@ async def list_generations(
     """List what was made with this key, without links. Free."""
     app = app_of(ctx)
     rows: dict[str, Generation] = {}
-    warnings: list[str] = []
-    # Luma has no filter by state, and may give shorter pages than it was asked for.
-    at, more = (0, True) if state else (offset, True)
-    wanted = offset + limit if state else limit
+    # Luma has no filter by state, and may give shorter pages than it was asked for. A filter reads one row more than
+    # it shows, to know whether there are more.
+    at, wanted = (0, offset + limit + 1) if state else (offset, limit)
+    more = True
     for _ in range(_MOST_PAGES):
         page, more = await app.dream_machine.list(_PAGE if state else limit - len(rows), at)
         at += len(page)
@@ -137,15 +137,15 @@ async def list_generations(
                 rows[generation.generation_id] = generation
         if not more or len(rows) >= wanted:
             break
-    else:
-        warnings.append(f"Only the first {at} generations of the account were looked through.")
     shown = list(rows.values())[offset if state else 0 :][:limit]
-    has_more = more or len(rows) > wanted
+    cut = more and len(rows) < wanted
+    has_more = more if cut or not state else len(rows) >= wanted
+    warnings = (f"Only the first {at} generations of the account were looked through.",) if cut else None
     return GenerationList(
         generations=tuple(map(_row, shown)),
         has_more=has_more,
         next_offset=offset + len(shown) if has_more and shown else None,
-        warnings=tuple(warnings) or None,
+        warnings=warnings,
     )
 
 
