@@ -64,6 +64,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self.jumping.busy = lambda: True
+        await super().shutdown_default_executor(*args)
+
     def hold_time_for_threads(self) -> None:
         """Let no time pass while a worker thread of this loop is at work."""
         limiter = anyio.to_thread.current_default_thread_limiter()

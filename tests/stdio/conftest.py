@@ -83,6 +83,12 @@ class World:
         self.origin, self.base_url = origin, f"{origin}/dream-machine/v1"
         self.http = httpx.Client(trust_env=False, timeout=LIMIT_S)
 
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = self.http.get(f"{self.origin}/sandbox/state").json()
         return state
@@ -114,10 +120,15 @@ class World:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """A sandbox whose jobs are done at once, but for those with `[sandbox:stuck]` in their prompt."""
-    with running_sandbox(seconds=0.0, limits=False) as origin:
-        world = World(origin)
-        with world.http:
-            yield world
+    with running_sandbox(seconds=0.0, limits=False) as origin, World(origin) as world:
+        yield world
+
+
+@pytest.fixture
+def slow_world() -> Iterator[World]:
+    """A sandbox whose jobs take a second."""
+    with running_sandbox(seconds=1.0, limits=False) as origin, World(origin) as world:
+        yield world
 
 
 class Server:
@@ -197,6 +208,10 @@ class Server:
             else:
                 self._early[message["id"]] = message
         return self._early.pop(number)
+
+    def answered(self, number: int) -> bool:
+        """Whether the answer to this request has come before the one that was read last."""
+        return number in self._early
 
     def result(self, number: int) -> dict[str, Any]:
         """The result of a request that must not be a protocol error."""
