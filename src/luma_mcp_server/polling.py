@@ -44,18 +44,21 @@ def progress(elapsed: float, expected: float | None, what: str) -> tuple[float, 
 
 
 _EXPECTED_S = {
-    ("video", "ray-2"): 60.0,
-    ("video", "ray-flash-2"): 60.0,
-    ("extend", "ray-2"): 60.0,
-    ("extend", "ray-flash-2"): 60.0,
-    ("reframe", "ray-2"): 170.0,
-    ("reframe", "ray-flash-2"): 70.0,
-    ("image", "photon-1"): 15.0,
-    ("image", "photon-flash-1"): 15.0,
+    ("VideoRequest", "ray-2"): 60.0,
+    ("VideoRequest", "ray-flash-2"): 60.0,
+    ("ReframeRequest", "ray-2"): 170.0,
+    ("ReframeRequest", "ray-flash-2"): 70.0,
+    ("ImageRequest", "photon-1"): 15.0,
+    ("ImageRequest", "photon-flash-1"): 15.0,
 }
 """Source: Luma's own MCP server of 2025-04 (videos 15-60 s, images 5-15 s); averages of third parties for reframing."""
 
 
 def expected_seconds(kind: str, model: str | None) -> float | None:
-    """How long a job of this kind usually takes, in seconds; nothing where nobody has said."""
+    """How long a job usually takes, in seconds; nothing where nobody has said.
+
+    Args:
+        kind: the name of its request's class.
+        model: Luma's name for the model.
+    """
     return _EXPECTED_S.get((kind, model or ""))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -304,6 +304,29 @@ def parameters(world: World, record: Record) -> StdioServerParameters:
     """A server on the module's sandbox, for the official client."""
     environ = environment(record.home(), LUMAAI_BASE_URL=world.base_url, LUMA_MCP_SAVE="off")
     return StdioServerParameters(command=COMMAND[0], args=COMMAND[1:], env=environ)
+
+
+@pytest.fixture(scope="module")
+def start(record: Record) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a command; what still runs at the module's end is killed."""
+    with ExitStack() as stack:
+
+        def started(*arguments: str, home: Path | None = None, **environ: Any) -> "subprocess.Popen[str]":
+            errors = stack.enter_context(record.stderr().open("wb"))
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*COMMAND, *arguments],
+                    env=environment(home or record.home(), **environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            return process
+
+        yield started
 
 
 @dataclass

@@ -13,6 +13,8 @@ from anyio.abc import TaskGroup
 from mcp.server.mcpserver import Context
 
 from ..errors import InvalidRequest, LumaServerError
+from ..jobs import Jobs
+from ..media import Files, Reference, parse_reference
 from ..models import Generation
 from ..polling import MAX_JOB_AGE_S, TICK_S, progress
 from ..settings import Settings, is_loopback
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     import httpx
 
     from ..backends.dream_machine import DreamMachine
-    from ..jobs import Jobs
-    from ..media import Files, Reference
     from .account import CameraMotions
 
 ToolContext = Context["App", Any]
@@ -62,17 +62,13 @@ class App:
         return DreamMachine(key, self.settings.key_variable, self.settings.base_url, self.http)
 
     @cached_property
-    def jobs(self) -> "Jobs":
+    def jobs(self) -> Jobs:
         """The paid jobs of this server."""
-        from ..jobs import Jobs
-
         return Jobs(lambda: self.dream_machine, self.tasks)
 
     @cached_property
-    def files(self) -> "Files":
+    def files(self) -> Files:
         """Downloads of this server."""
-        from ..media import Files
-
         return Files(lambda: self.http, self.settings.output_dir, self.own_host)
 
     @property
@@ -97,15 +93,12 @@ class App:
         self.remember(generation)
         return generation
 
-    def reference(self, text: str, parameter: str, *, weighted: bool = False) -> "Reference":
+    def reference(self, text: str, parameter: str, *, weighted: bool = False) -> Reference:
         """Read a media parameter; what we know to be a generation's link or file becomes that generation."""
-        from ..media import Reference, parse_reference
-
         plain, weight = text.strip().partition("#weight=")[::2]
         if known := self.seen.get(without_query(plain)):
             text = f"{known}#weight={weight}" if weight else known
-        reference: Reference = parse_reference(text, parameter, weighted=weighted, own_host=self.own_host)
-        return reference
+        return parse_reference(text, parameter, weighted=weighted, own_host=self.own_host)
 
     async def generation_id(self, text: str, parameter: str = "generation_id") -> str:
         """The id that a parameter names, by itself or as one of the generation's links.

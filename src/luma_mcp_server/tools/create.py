@@ -1,22 +1,18 @@
-"""The tools that buy something. Each builds one request value; `_buy` does the rest."""
+"""The tools that buy something. Each builds one request value; `buy` does the rest."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
-from urllib.parse import urlsplit
 
-import anyio
 from pydantic import Field
 
-from ..errors import InvalidRequest, JobFailed, LumaServerError, TooManyRequests, quote
+from ..backends import choose_model
+from ..errors import InvalidRequest
 from ..models import (
-    RESOLUTIONS,
     AspectRatio,
     AudioRequest,
     Direction,
     Duration,
     Generation,
     ImageRequest,
-    Media,
     MediaType,
     Mode,
     ModifyVideoRequest,
@@ -28,9 +24,8 @@ from ..models import (
     UpscaleRequest,
     VideoRequest,
 )
-from ..polling import expected_seconds
-from ..pricing import estimate
-from . import App, Call, ToolContext, app_of, calling
+from . import App, ToolContext
+from .buying import buy, image_of, images_of, media_of, one_step_up, own_clip
 
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
@@ -63,19 +58,19 @@ async def generate_video(
 
     async def request(app: App) -> Request:
         return VideoRequest(
-            model=_model("video", model),
+            model=choose_model("video", model),
             prompt=prompt,
             resolution=resolution,
             duration=duration,
             aspect_ratio=aspect_ratio,
-            start_image=await _image(app, start_image, "start_image"),
-            end_image=await _image(app, end_image, "end_image"),
+            start_image=await image_of(app, start_image, "start_image"),
+            end_image=await image_of(app, end_image, "end_image"),
             loop=loop,
             concepts=tuple(concepts or ()),
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "video", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def extend_video(
@@ -93,11 +88,11 @@ async def extend_video(
     """Continue a Luma-made clip by 5 s, after its end or before its start. Costs money."""
 
     async def request(app: App) -> Request:
-        clip = await _clip(app, generation_id, "generation_id")
-        image = await _image(app, end_image, "end_image")
+        clip = await own_clip(app, generation_id, "generation_id")
+        image = await image_of(app, end_image, "end_image")
         forward = direction == "forward"
         return VideoRequest(
-            model=_model("video", model, clip.model),
+            model=choose_model("video", model, clip.model),
             prompt=prompt,
             resolution=clip.resolution or "720p",
             duration="5s",
@@ -110,7 +105,7 @@ async def extend_video(
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "extend", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def interpolate_videos(
@@ -126,10 +121,10 @@ async def interpolate_videos(
     """Make the clip that leads from one Luma-made clip to another. Costs money."""
 
     async def request(app: App) -> Request:
-        start = await _clip(app, start_generation_id, "start_generation_id")
-        end = await _clip(app, end_generation_id, "end_generation_id")
+        start = await own_clip(app, start_generation_id, "start_generation_id")
+        end = await own_clip(app, end_generation_id, "end_generation_id")
         return VideoRequest(
-            model=_model("video", model, start.model),
+            model=choose_model("video", model, start.model),
             prompt=prompt,
             resolution=start.resolution or "720p",
             duration="5s",
@@ -139,7 +134,7 @@ async def interpolate_videos(
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "video", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def modify_video(
@@ -158,17 +153,17 @@ async def modify_video(
     _refuse_resolution(resolution, "modify_video")
 
     async def request(app: App) -> Request:
-        media, of_source, _ = await _media(app, source, "source", "video")
+        media, of_source, _ = await media_of(app, source, "source", "video")
         return ModifyVideoRequest(
-            model=_model("video", model, of_source),
+            model=choose_model("video", model, of_source),
             source=media,
             mode=mode,
             prompt=prompt,
-            start_image=await _image(app, start_image, "start_image"),
+            start_image=await image_of(app, start_image, "start_image"),
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "modify", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def reframe_media(
@@ -197,19 +192,19 @@ async def reframe_media(
     _refuse_resolution(resolution, "reframe_media")
 
     async def request(app: App) -> Request:
-        media, of_source, kind = await _media(app, source, "source", media_type)
+        media, of_source, kind = await media_of(app, source, "source", media_type)
         if kind == "video" and output_format:
             raise InvalidRequest("output_format is for images; this is a video. Nothing was sent. Leave it out.")
         if kind == "image" and start_image:
             raise InvalidRequest("start_image is for videos; this is an image. Nothing was sent. Leave it out.")
         return ReframeRequest(
-            model=_model(kind, model, of_source),
+            model=choose_model(kind, model, of_source),
             media_type=kind,
             source=media,
             aspect_ratio=aspect_ratio,
             prompt=prompt,
             output_format=output_format,
-            start_image=await _image(app, start_image, "start_image"),
+            start_image=await image_of(app, start_image, "start_image"),
             placement=Placement(
                 x_start=x_start,
                 x_end=x_end,
@@ -223,7 +218,7 @@ async def reframe_media(
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "reframe", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def upscale_video(
@@ -237,14 +232,14 @@ async def upscale_video(
     """Make a Luma-made clip sharper. Costs money; the price is not published."""
 
     async def request(app: App) -> Request:
-        clip = await _clip(app, generation_id, "generation_id")
+        clip = await own_clip(app, generation_id, "generation_id")
         return UpscaleRequest(
             generation_id=str(clip.generation_id),
-            resolution=resolution or _one_step_up(clip.resolution),
+            resolution=resolution or one_step_up(clip.resolution),
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "upscale", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def add_audio(
@@ -259,7 +254,7 @@ async def add_audio(
     """Add sound to a Luma-made clip. Costs money; the price is not published."""
 
     async def request(app: App) -> Request:
-        clip = await _clip(app, generation_id, "generation_id")
+        clip = await own_clip(app, generation_id, "generation_id")
         return AudioRequest(
             generation_id=str(clip.generation_id),
             prompt=prompt,
@@ -267,7 +262,7 @@ async def add_audio(
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "audio", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 References = Annotated[list[str] | None, Field(description="Generation ids or URLs to draw on, up to 4")]
@@ -292,17 +287,17 @@ async def generate_image(
 
     async def request(app: App) -> Request:
         return ImageRequest(
-            model=_model("image", model),
+            model=choose_model("image", model),
             prompt=prompt,
-            image_refs=await _images(app, image_refs, "image_refs", weighted=True),
-            style_ref=await _image(app, style_ref, "style_ref", weighted=True),
-            character_refs=await _images(app, character_refs, "character_refs"),
+            image_refs=await images_of(app, image_refs, "image_refs", weighted=True),
+            style_ref=await image_of(app, style_ref, "style_ref", weighted=True),
+            character_refs=await images_of(app, character_refs, "character_refs"),
             aspect_ratio=aspect_ratio,
             output_format=output_format,
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "image", request, wait_s, callback_url)
+    return await buy(ctx, request, wait_s)
 
 
 async def modify_image(
@@ -319,23 +314,17 @@ async def modify_image(
     """Change an image as told. Costs money."""
 
     async def request(app: App) -> Request:
-        media, of_source, _ = await _media(app, source, "source", "image", weighted=True)
+        media, of_source, _ = await media_of(app, source, "source", "image", weighted=True)
         return ImageRequest(
-            model=_model("image", model, of_source),
+            model=choose_model("image", model, of_source),
             prompt=prompt,
             source=media,
-            image_refs=await _images(app, image_refs, "image_refs", weighted=True),
+            image_refs=await images_of(app, image_refs, "image_refs", weighted=True),
             output_format=output_format,
             callback_url=callback_url,
         )
 
-    return await _buy(ctx, "image", request, wait_s, callback_url)
-
-
-def _model(kind: MediaType, asked: str | None, of_source: str | None = None) -> str:
-    from ..backends import choose_model
-
-    return choose_model(kind, asked, of_source)
+    return await buy(ctx, request, wait_s)
 
 
 def _refuse_resolution(resolution: str | None, tool: str) -> None:
@@ -344,183 +333,3 @@ def _refuse_resolution(resolution: str | None, tool: str) -> None:
             f"{tool} keeps the source's resolution with Luma's Dream Machine models. Nothing was sent. Leave"
             " resolution out; upscale_video makes a finished clip larger."
         )
-
-
-def _one_step_up(resolution: str | None) -> str:
-    if resolution not in RESOLUTIONS:
-        return "1080p"
-    step = RESOLUTIONS.index(resolution) + 1
-    if step == len(RESOLUTIONS):
-        raise InvalidRequest("This clip has the largest resolution, 4k, already. Nothing was sent or charged.")
-    return RESOLUTIONS[step]
-
-
-async def _clip(app: App, text: str, parameter: str) -> Generation:
-    """A finished video of Luma's own, that a job may start from."""
-    return await _finished(app, await app.generation_id(text, parameter), parameter, "video")
-
-
-async def _finished(app: App, generation_id: str, parameter: str, kind: MediaType | None) -> Generation:
-    generation = await app.get(generation_id)
-    if generation.state != "completed":
-        todo = (
-            "It failed: take another one."
-            if generation.state == "failed"
-            else f'Call wait_for_generations(generation_ids=["{generation_id}"]) first.'
-        )
-        raise InvalidRequest(
-            f"{parameter}: generation {generation_id} is {generation.state}. Nothing was bought. {todo}"
-        )
-    if kind and generation.type and generation.type != kind:
-        todo = (
-            f'To continue it, call extend_video(generation_id="{generation_id}", prompt=…).'
-            if kind == "image"
-            else "Make a video of it with generate_video(start_image=…)."
-        )
-        raise InvalidRequest(
-            f"{parameter} must be a{'n image' if kind == 'image' else ' video'}, but generation {generation_id} is a"
-            f"{'n image' if generation.type == 'image' else ' video'}. Nothing was bought. {todo}"
-        )
-    return generation
-
-
-async def _media(
-    app: App, text: str, parameter: str, kind: MediaType | None, *, weighted: bool = False
-) -> tuple[Media, str | None, MediaType]:
-    """What a media parameter names, the model that made it, and whether it is a video or an image."""
-    from ..media import guess_type
-
-    reference = app.reference(text, parameter, weighted=weighted)
-    if reference.kind == "url":
-        if (kind := kind or guess_type(reference.value)) is None:
-            raise InvalidRequest(
-                f"The URL in {parameter} does not show whether it is a video or an image. Nothing was sent. Add "
-                "media_type=video or media_type=image."
-            )
-        return Media(url=reference.value, weight=reference.weight), None, kind
-    made = await _finished(app, reference.value, parameter, kind)
-    if (url := made.url) is None:
-        raise InvalidRequest(f"{parameter}: Luma gives no link for generation {reference.value}. Nothing was bought.")
-    media = Media(
-        url=url,
-        generation_id=reference.value,
-        weight=reference.weight,
-        resolution=made.resolution,
-        duration=made.duration,
-    )
-    return media, made.model, kind or made.type or "video"
-
-
-async def _image(app: App, text: str | None, parameter: str, *, weighted: bool = False) -> Media | None:
-    return None if text is None else (await _media(app, text, parameter, "image", weighted=weighted))[0]
-
-
-async def _images(
-    app: App, texts: Sequence[str] | None, parameter: str, *, weighted: bool = False
-) -> tuple[Media, ...]:
-    found = [
-        await _media(app, text, f"{parameter}[{number}]", "image", weighted=weighted)
-        for number, text in enumerate(texts or ())
-    ]
-    return tuple(media for media, _, _ in found)
-
-
-async def _buy(
-    ctx: ToolContext,
-    kind: str,
-    make_request: Callable[[App], Awaitable[Request]],
-    wait_s: float | None,
-    callback_url: str | None,
-) -> Generation:
-    """Buy what a tool was asked for, wait for it as long as the call may, and save it."""
-    app = app_of(ctx)
-    app.settings.require_key()
-    async with calling(ctx, app, wait_s) as call:
-        _check_callback(app, callback_url)
-        request = await _prepared(app, call, make_request)
-        call.say("sending to Luma")
-        try:
-            purchase = await app.jobs.buy(
-                request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
-            )
-        except TooManyRequests as error:
-            if not (error.concurrency and (running := app.jobs.running())):
-                raise
-            raise LumaServerError(f"{error} This server waits for {', '.join(running[:5])}.") from error
-        price = estimate(request)
-        if (generation := purchase.generation) is None:
-            return app.present(_unanswered(request, purchase.request_id), estimated_cost_usd=price)
-        call.expected = None if app.settings.sandbox else expected_seconds(kind, generation.model)
-        generation = await _awaited(app, call, generation)
-        if generation.state == "failed":
-            raise _failed(generation)
-        call.say("saving")
-        generation = await app.saved(generation, call.wait_until)
-        unpriced = () if price is not None else ("Luma publishes no price for this; get_account shows the balance.",)
-        return app.present(generation, estimated_cost_usd=price, warnings=unpriced)
-
-
-def _check_callback(app: App, callback_url: str | None) -> None:
-    if callback_url is None:
-        return
-    try:
-        parts = urlsplit(callback_url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if host not in app.settings.callback_hosts or parts.scheme != "https" or parts.username:
-        raise InvalidRequest(
-            "callback_url must be an https URL on one of the hosts in LUMA_MCP_CALLBACK_HOSTS "
-            f"({', '.join(app.settings.callback_hosts)}). Nothing was sent."
-        )
-
-
-async def _prepared(app: App, call: Call, make_request: Callable[[App], Awaitable[Request]]) -> Request:
-    """The request, after the free questions that it takes to write it."""
-    call.say("looking up what it starts from")
-    with anyio.CancelScope(deadline=call.limit):
-        try:
-            return await make_request(app)
-        except InvalidRequest:
-            raise
-        except LumaServerError as error:
-            raise LumaServerError(f"Nothing was bought. {error}") from error
-    raise LumaServerError("Nothing was bought: Luma did not answer in time about what this starts from. Call again.")
-
-
-def _unanswered(request: Request, request_id: str) -> Generation:
-    return Generation(
-        request_id=request_id,
-        api="dream_machine",
-        state="unknown",
-        prompt=request.prompt if not isinstance(request, UpscaleRequest) else None,
-        charged="unknown",
-        warnings=("Luma has not answered yet. Do not buy it again.",),
-        next_step=f'wait_for_generations(generation_ids=["{request_id}"])',
-    )
-
-
-async def _awaited(app: App, call: Call, generation: Generation) -> Generation:
-    """The generation as it stands when it ends, or when the call has waited long enough."""
-    assert generation.generation_id is not None
-    if generation.finished:
-        return generation
-    async with app.jobs.watch(generation.generation_id, fresh=True) as watch:
-        call.describe = lambda: (watch.generation or generation).state
-        with anyio.CancelScope(deadline=call.wait_until):
-            await watch.ended.wait()
-    latest = watch.generation or generation
-    app.remember(latest)
-    if watch.error is not None:
-        return latest.with_(warnings=(f"The job goes on, but its state is old. {watch.error}",))
-    return latest
-
-
-def _failed(generation: Generation) -> JobFailed:
-    reason = generation.failure_reason or generation.failure_code or "Luma gives no reason"
-    cost = {"no": "Luma refunds failed jobs, so nothing was charged.", "yes": "It was charged."}.get(
-        generation.charged or "", "Whether it was charged is not known: get_account shows the balance."
-    )
-    moderated = any(word in reason.lower() for word in ("moderat", "blacklist"))
-    todo = "Change the prompt or the images" if moderated else "Check the input, or simply call again"
-    return JobFailed(f"Generation {generation.generation_id} failed: {quote(reason)}. {cost} {todo}.")

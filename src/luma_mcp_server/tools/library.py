@@ -8,12 +8,12 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
 from ..errors import InvalidRequest, LumaServerError
+from ..jobs import REQUEST_PREFIX
 from ..models import Generation, GenerationList, State, Value, Waited
 from . import App, Call, ToolContext, app_of, calling
 
 GenerationId = Annotated[str, Field(description="Its id or link")]
 
-_REQUEST = "request-"
 _PAGE = 100
 _MOST_PAGES = 10
 _LONGEST_PROMPT = 200
@@ -30,7 +30,7 @@ async def get_generation(ctx: ToolContext, generation_id: GenerationId) -> Gener
     """Show a generation: state, fresh links, settings, why it failed. Free."""
     app = app_of(ctx)
     name = generation_id.strip()
-    if name.startswith(_REQUEST):
+    if name.startswith(REQUEST_PREFIX):
         purchase = app.jobs.purchase(name)
         if purchase.error is not None:
             raise purchase.error
@@ -55,7 +55,7 @@ async def wait_for_generations(
         names = list(dict.fromkeys(text.strip() for text in generation_ids))
         # All are read before the first question, so that a malformed one is refused at once.
         for name in names:
-            if not name.startswith(_REQUEST):
+            if not name.startswith(REQUEST_PREFIX):
                 app.reference(name, "generation_ids")
         found: dict[str, Generation] = {}
         failed: dict[str, Exception] = {}
@@ -92,7 +92,7 @@ def _missing(name: str, error: Exception) -> Generation:
 
 
 async def _followed(app: App, call: Call, name: str) -> Generation:
-    if name.startswith(_REQUEST):
+    if name.startswith(REQUEST_PREFIX):
         purchase = app.jobs.purchase(name)
         with anyio.CancelScope(deadline=call.answer_until):
             await purchase.answered.wait()

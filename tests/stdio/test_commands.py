@@ -1,0 +1,144 @@
+"""The command line, as a shell sees it."""
+
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+from dirty_equals import IsPartialDict
+
+from luma_mcp_server import __version__
+from luma_mcp_server.settings import VARIABLES
+
+KEY = "luma-sandbox-key"
+LIMIT_S = 30
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that a process can answer")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def demo(start, record) -> Iterator[tuple[object, Path]]:
+    """A demo, begun before all else, as its clip takes six seconds; with a key that it must not use."""
+    home = record.home()
+    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, LUMA_API_KEY="luma-planted-4712")
+    return process, home
+
+
+def test_help_names_every_variable_and_command_and_needs_no_key(run) -> None:
+    ended = run("--help", LUMA_API_KEY=None)
+
+    assert (ended.code, ended.err) == (0, "")
+    for name in [*VARIABLES, "demo", "check", "sandbox", "--sandbox", "--version"]:
+        assert name in ended.out
+
+
+def test_version_is_one_line(run) -> None:
+    ended = run("--version", LUMA_API_KEY=None)
+
+    assert (ended.code, ended.out.strip(), ended.err) == (0, f"luma-mcp-server {__version__}", "")
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["--verbose"], ["sandbox", "--port", "many"], ["demo", "a", "b"]])
+def test_a_wrong_command_line_is_a_usage_error(run, arguments: list[str]) -> None:
+    ended = run(*arguments)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "usage: luma-mcp-server" in ended.err
+
+
+def test_a_good_key_is_checked_with_its_balance(run, world) -> None:
+    ended = run("check", LUMAAI_BASE_URL=world.base_url)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert "accepts the key. Balance: $100.00." in ended.out.splitlines()[-1]
+    assert "sandbox" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"LUMA_API_KEY": None}, "No Luma API key is set."),
+        ({"LUMA_API_KEY": "${LUMA_API_KEY}"}, "No Luma API key is set."),
+        ({"LUMA_API_KEY": "luma-planted-4713"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),
+        ({"LUMA_API_KEY": "luma-api-planted"}, "LUMA_API_KEY holds a key of Luma's Agents API"),
+        ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
+        ({"LUMA_MCP_OUTPUT_DIR": "clips"}, "LUMA_MCP_OUTPUT_DIR must be an absolute path"),
+        ({"LUMAAI_BASE_URL": "http://example.com"}, "LUMAAI_BASE_URL must start with https://"),
+        ({"LUMAAI_BASE_URL": None}, "could not be reached"),
+    ],
+    ids=str,
+)
+def test_a_check_that_finds_something_wrong_ends_with_a_sentence_about_it(run, world, environ: dict[str, str | None], sentence: str) -> None:
+    with socket.socket() as unused:  # bound and never listening
+        unused.bind(("127.0.0.1", 0))
+        if environ == {"LUMAAI_BASE_URL": None}:
+            environ = {"LUMAAI_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}"}
+        ended = run("check", **{"LUMAAI_BASE_URL": world.base_url} | environ)
+
+    assert (ended.code, ended.err) == (1, "")
+    assert sentence in ended.out.splitlines()[-1]
+
+
+def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:
+    process = start("sandbox", "--port", "0", LUMA_API_KEY=None)
+    assert process.stdout
+    base_url = process.stdout.readline().strip()
+
+    with httpx.Client(trust_env=False) as http:
+        assert http.get(f"{base_url}/ping").status_code == 401
+        assert http.get(f"{base_url}/ping", headers={"Authorization": f"Bearer {KEY}"}).json() == {"message": "pong"}
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(LIMIT_S)
+
+    assert process.stdout.read() == ""
+    if sys.platform != "win32":  # Windows ends a process without asking it
+        assert code == 0
+
+
+@on_posix
+def test_a_sandbox_ends_with_ctrl_c(start) -> None:
+    process = start("sandbox", "--port", "0")
+    assert process.stdout
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(LIMIT_S) == 130
+
+
+@pytest.mark.parametrize("port", ["taken", "70000", "-1"])
+def test_a_sandbox_on_a_port_that_it_cannot_have_says_so(run, port: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = run("sandbox", "--port", str(taken.getsockname()[1]) if port == "taken" else port)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("luma-mcp-server sandbox: port ")
+    assert "can't be used" in ended.err
+
+
+def test_serving_the_sandbox_needs_no_key_and_says_what_it_is(serve) -> None:
+    server = serve("--sandbox", LUMA_API_KEY=None, LUMAAI_BASE_URL=None)
+
+    assert server.call("get_account") == IsPartialDict(sandbox=True)
+    made = server.call("generate_image", prompt="a lake", wait_s=0)
+    assert made == IsPartialDict(sandbox=True, state="queued")
+    assert server.hang_up() == 0
+    assert server.errors.read_bytes() == b""
+
+
+def test_the_demo_ends_with_the_path_of_a_clip_that_plays(demo) -> None:
+    process, home = demo
+    out, _ = process.communicate(timeout=LIMIT_S)
+
+    assert process.returncode == 0
+    path = Path(out.splitlines()[-1])
+    assert path.is_absolute()
+    assert path.parent == home / "clips"
+    with av.open(path) as clip:
+        assert clip.streams.video[0].codec_context.name == "h264"
+        assert (clip.streams.video[0].width, clip.streams.video[0].height) == (1280, 720)
