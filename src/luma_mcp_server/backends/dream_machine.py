@@ -30,8 +30,9 @@ from ..models import (
 from ..settings import DREAM_MACHINE_KEYS_PAGE
 from .outcomes import translate, unusable
 
-# The SDK sets its loggers to LUMAAI_LOG when it is imported; their debug lines hold prompts and links.
-logging.getLogger("lumaai").setLevel(logging.WARNING)
+# Importing the SDK sets these to LUMAAI_LOG; below WARNING they write prompts and signed links.
+for _name in ("lumaai", "httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 POST_TIMEOUT_S = 30.0
 """How long Luma may take to answer a paid request."""

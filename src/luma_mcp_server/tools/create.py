@@ -202,7 +202,7 @@ async def reframe_media(
             media_type=kind,
             source=media,
             aspect_ratio=aspect_ratio,
-            prompt=prompt,
+            prompt=prompt or None,
             output_format=output_format,
             start_image=await image_of(app, start_image, "start_image"),
             placement=Placement(
@@ -257,8 +257,8 @@ async def add_audio(
         clip = await own_clip(app, generation_id, "generation_id")
         return AudioRequest(
             generation_id=str(clip.generation_id),
-            prompt=prompt,
-            negative_prompt=negative_prompt,
+            prompt=prompt or None,
+            negative_prompt=negative_prompt or None,
             callback_url=callback_url,
         )
 
