@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,20 +98,16 @@ def _serve(_: argparse.Namespace, settings: Settings, __: Mapping[str, str]) -> 
         return _run_until_stdin_ends(server)
 
 
-def _sandboxed(settings: Settings) -> AbstractContextManager[Settings]:
+@contextmanager
+def _sandboxed(settings: Settings) -> Iterator[Settings]:
     """The settings, with the built-in sandbox running where they ask for it."""
     if not settings.start_sandbox:
-        return nullcontext(settings)
-    from contextlib import contextmanager
-
+        yield settings
+        return
     from .sandbox import running_sandbox
 
-    @contextmanager
-    def sandboxed() -> Any:
-        with running_sandbox() as origin:
-            yield settings.on_sandbox(origin + API_PATH)
-
-    return sandboxed()
+    with running_sandbox() as origin:
+        yield settings.on_sandbox(origin + API_PATH)
 
 
 def _open_http(settings: Settings) -> "httpx.AsyncClient":
