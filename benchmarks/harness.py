@@ -10,70 +10,62 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from statistics import quantiles
 from typing import Any, Self
 
 OURS = ("-m", "luma_mcp_server")
 
 
 class Server:
-    """A server as a client starts it. Nothing but JSON is done on this side, so that little but the server is timed."""
+    """A server as a client starts it. This side does nothing but JSON, so that the server is what is timed."""
 
     def __init__(self, *arguments: str, **environ: str) -> None:
         # Without the pyc files that the first run writes, every start would compile again.
         clean = {k: v for k, v in os.environ.items() if "LUMA" not in k and k != "PYTHONDONTWRITEBYTECODE"}
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**clean, **environ},
-        )
-        self._ids, self._answers = itertools.count(1), dict[int, dict[str, Any]]()
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([sys.executable, *arguments], env={**clean, **environ}, **streams)
+        self._ids, self._answers = itertools.count(1), dict[int, Any]()
         client = {"name": "benchmark", "version": "1"}
         self.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=client)
-        self._write({"method": "notifications/initialized"})
+        self._write(method="notifications/initialized")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin
         self.process.stdin.close()
         self.process.wait(10)
 
-    def _write(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin
+    def _write(self, **message: Any) -> None:
         self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
         self.process.stdin.flush()
 
     def send(self, method: str, **params: Any) -> int:
-        """Send a request without waiting; the result is its id."""
+        """Send a request without waiting, and give its id."""
         number = next(self._ids)
-        self._write({"id": number, "method": method, "params": params})
+        self._write(id=number, method=method, params=params)
         return number
 
-    def answer(self, number: int) -> dict[str, Any]:
+    def answer(self, number: int) -> Any:
         """The result of a request that was sent; answers to others are kept, notifications dropped."""
-        assert self.process.stdout
         while number not in self._answers:
             message = json.loads(self.process.stdout.readline())
             if "method" not in message:
                 self._answers[message["id"]] = message["result"]
         return self._answers.pop(number)
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+    def ask(self, method: str, **params: Any) -> Any:
         """Send a request and wait for its result."""
         return self.answer(self.send(method, **params))
 
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool that must succeed; the result is its structured content."""
+    def call(self, tool: str, **arguments: Any) -> Any:
+        """Call a tool that must succeed, and give its structured content."""
         result = self.ask("tools/call", name=tool, arguments=arguments)
         assert not result.get("isError"), result
-        content: dict[str, Any] = result["structuredContent"]
-        return content
+        return result["structuredContent"]
 
     def ping_ms(self) -> float:
-        """How long a ping takes."""
+        """Milliseconds that a ping takes."""
         started = time.perf_counter()
         self.ask("ping")
         return 1000 * (time.perf_counter() - started)
@@ -81,7 +73,7 @@ class Server:
 
 @contextmanager
 def sandbox(**options: Any) -> Iterator[dict[str, str]]:
-    """The sandbox, in a process of its own so that it shares no lock with the client; the variables that lead to it."""
+    """The sandbox, in a process of its own so that it shares no lock with the client; gives the variables for it."""
     from luma_mcp_server.sandbox import SANDBOX_KEY
 
     context = multiprocessing.get_context("spawn")
@@ -101,3 +93,12 @@ def _serve(pipe: Connection, options: dict[str, Any]) -> None:
     with running_sandbox(**options) as origin:
         pipe.send(origin)
         pipe.recv()
+
+
+def report(title: str, times: dict[str, list[float]], digits: int) -> list[float]:
+    """Print medians and quartiles, and give the medians."""
+    print(f"{title:44}{'median':>14}{'quartiles':>17}")
+    found = [quantiles(all_ms, n=4) for all_ms in times.values()]
+    for name, (low, middle, high) in zip(times, found, strict=True):
+        print(f"{name:44}{middle:11.{digits}f} ms{low:11.{digits}f}-{high:.{digits}f} ms")
+    return [middle for _, middle, _ in found]

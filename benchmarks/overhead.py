@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from statistics import median, quantiles
 
 import lumaai
-from harness import OURS, Server, sandbox
+from harness import OURS, Server, report, sandbox
 
 CALLS, WARM_UPS = 200, 20
 
@@ -13,24 +12,21 @@ CALLS, WARM_UPS = 200, 20
 async def measure(server: Server, environ: dict[str, str]) -> dict[str, list[float]]:
     sdk = lumaai.AsyncLumaAI(auth_token=environ["LUMA_API_KEY"], base_url=environ["LUMAAI_BASE_URL"], max_retries=0)
     job = server.call("generate_video", prompt="A red kite over green dunes", wait_s=0)["generation_id"]
-    times: dict[str, list[float]] = {"lumaai alone": [], "through the server": [], "ping of the server": []}
+    times: dict[str, list[float]] = {"lumaai alone": [], "through the server": [], "a ping of the server": []}
     for _ in range(WARM_UPS + CALLS):
         started = time.perf_counter()
         assert (await sdk.generations.get(job)).id == job
         between = time.perf_counter()
         assert server.call("get_generation", generation_id=job)["generation_id"] == job
-        times["lumaai alone"].append(1000 * (between - started))
         times["through the server"].append(1000 * (time.perf_counter() - between))
-        times["ping of the server"].append(server.ping_ms())
+        times["lumaai alone"].append(1000 * (between - started))
+        times["a ping of the server"].append(server.ping_ms())
+    await sdk.close()
     return {name: all_ms[WARM_UPS:] for name, all_ms in times.items()}
 
 
 if __name__ == "__main__":
-    with sandbox(seconds=0) as environ, Server(*OURS, **environ, LUMA_MCP_SAVE="off") as server:
+    with sandbox(seconds=0) as environ, Server(*OURS, **environ) as server:
         times = asyncio.run(measure(server, environ))
-    print(f"get_generation, {CALLS} alternating calls each{'median':>19}{'quartiles':>16}")
-    for name, all_ms in times.items():
-        low, _, high = quantiles(all_ms, n=4)
-        print(f"{name:44}{median(all_ms):14.1f} ms{low:8.1f}-{high:.1f} ms")
-    added = median(times["through the server"]) - median(times["lumaai alone"])
-    print(f"{'added (target at most 3 ms)':44}{added:14.1f} ms")
+    alone, through, _ = report(f"get_generation, {CALLS} alternating calls", times, 1)
+    print(f"{'added (target: at most 3 ms)':44}{through - alone:11.1f} ms")

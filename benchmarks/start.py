@@ -2,9 +2,8 @@
 
 import time
 from pathlib import Path
-from statistics import median, quantiles
 
-from harness import OURS, Server
+from harness import OURS, Server, report
 
 RUNS, WARM_UPS = 20, 2
 COMMANDS = {"one tool": (str(Path(__file__).with_name("one_tool.py")),), "luma-mcp-server": OURS}
@@ -19,12 +18,10 @@ def start_ms(command: tuple[str, ...]) -> float:
 
 if __name__ == "__main__":
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(WARM_UPS + RUNS):
+    for run in range(WARM_UPS + RUNS):
         for name, command in COMMANDS.items():
-            times[name].append(start_ms(command))
-    print(f"spawn to tools/list, {RUNS} alternating runs each{'median':>17}{'quartiles':>16}")
-    for name, all_ms in times.items():
-        low, _, high = quantiles(all_ms[WARM_UPS:], n=4)
-        print(f"{name:48}{median(all_ms[WARM_UPS:]):13.0f} ms{low:8.0f}-{high:.0f} ms")
-    ours, theirs = (median(times[name][WARM_UPS:]) for name in ("luma-mcp-server", "one tool"))
-    print(f"{'ratio (target at most 1.0)':48}{ours / theirs:13.2f}")
+            took = start_ms(command)
+            if run >= WARM_UPS:
+                times[name].append(took)
+    one_tool, ours = report(f"spawn to tools/list, {RUNS} alternating runs", times, 0)
+    print(f"{'ratio (target: at most 1.0)':44}{ours / one_tool:11.2f}")

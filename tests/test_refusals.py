@@ -62,10 +62,10 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("generate_video", {"prompt": "  a "}, "prompt has 1 characters; Luma takes 3 to 5,000"),
-        ("generate_video", {"prompt": "   "}, "prompt has 0 characters"),
-        ("generate_video", {"prompt": "a" * 5001}, "prompt has 5001 characters"),
-        ("generate_image", {"prompt": ""}, "prompt has 0 characters"),
+        ("generate_video", {"prompt": "  a "}, "prompt is 1 characters long; Luma takes 3 to 5,000"),
+        ("generate_video", {"prompt": "   "}, "prompt is 0 characters"),
+        ("generate_video", {"prompt": "a" * 5001}, "prompt is 5001 characters"),
+        ("generate_image", {"prompt": ""}, "prompt is 0 characters"),
         ("generate_video", {"prompt": "a lake", "start_image": URL, "end_image": URL, "loop": True}, "without loop"),
         ("generate_video", {"prompt": "a lake", "concepts": ["dolly zoom"]}, "list_camera_motions has them all"),
         ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "Agents API"),
@@ -91,19 +91,23 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_video", {"prompt": "a lake", "start_image": "data:image/png;base64,AAAA"}, "holds the image itself"),
         ("generate_video", {"prompt": "a lake", "start_image": "http://localhost/a.png"}, "only your own network"),
         ("generate_video", {"prompt": "a lake", "start_image": "https://192.168.1.4/a.png"}, "only your own network"),
-        ("generate_video", {"prompt": "a lake", "start_image": "ftp://example.com/a.png"}, "must be a generation id"),
-        ("generate_video", {"prompt": "a lake", "start_image": "https://[::1/a.png"}, "must be a generation id"),
-        ("generate_video", {"prompt": "a lake", "start_image": "lake"}, "must be a generation id"),
+        (
+            "generate_video",
+            {"prompt": "a lake", "start_image": "ftp://example.com/a.png"},
+            "is neither a generation id",
+        ),
+        ("generate_video", {"prompt": "a lake", "start_image": "https://[::1/a.png"}, "is neither a generation id"),
+        ("generate_video", {"prompt": "a lake", "start_image": "lake"}, "is neither a generation id"),
         (
             "generate_video",
             {"prompt": "a lake", "start_image": "https://e.com/" + "a" * 9000},
-            "must be a generation id",
+            "is neither a generation id",
         ),
-        ("get_generation", {"generation_id": "12345"}, "generation_id must be a generation id"),
-        ("get_generation", {"generation_id": f"{ID}/../x"}, "generation_id must be a generation id"),
-        ("delete_generation", {"generation_id": ""}, "generation_id must be a generation id"),
-        ("extend_video", {"generation_id": "last one", "prompt": "it goes on"}, "must be a generation id"),
-        ("wait_for_generations", {"generation_ids": [ID, "12345"]}, "generation_ids must be a generation id"),
+        ("get_generation", {"generation_id": "12345"}, "generation_id is neither a generation id"),
+        ("get_generation", {"generation_id": f"{ID}/../x"}, "generation_id is neither a generation id"),
+        ("delete_generation", {"generation_id": ""}, "generation_id is neither a generation id"),
+        ("extend_video", {"generation_id": "last one", "prompt": "it goes on"}, "is neither a generation id"),
+        ("wait_for_generations", {"generation_ids": [ID, "12345"]}, "generation_ids is neither a generation id"),
         ("reframe_media", {"source": "https://example.com/x", "aspect_ratio": "1:1"}, "Add media_type=video"),
         ("reframe_media", {"source": URL, "aspect_ratio": "1:1", "start_image": URL}, "start_image is for videos"),
         (
@@ -165,7 +169,7 @@ async def test_text_that_looks_like_json_stays_text_and_a_list_sent_as_text_beco
 
     assert desk.posts[0].body["prompt"] == '["a lake"]'
     assert desk.posts[0].body["concepts"] == [{"key": "pov"}]
-    assert "must be a generation id" in await desk.refusal("generate_video", prompt="a lake", start_image="null")
+    assert "is neither a generation id" in await desk.refusal("generate_video", prompt="a lake", start_image="null")
 
 
 async def test_a_call_without_a_key_says_what_to_set(open_desk) -> None:

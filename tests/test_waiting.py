@@ -1,5 +1,6 @@
 """How long calls wait, what they say meanwhile, and what is left when they stop."""
 
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -95,7 +96,7 @@ async def test_progress_grows_strictly_at_least_every_five_seconds_and_says_what
         await desk.client.call_tool("generate_video", {"prompt": STUCK}, progress_callback=note)
 
         values = [progress for progress, _, _ in seen]
-        assert all(0 < later - earlier <= 5 for earlier, later in zip(values, values[1:], strict=False))
+        assert all(0 < later - earlier <= 5 for earlier, later in pairwise(values))
         assert values[-1] >= 40
         assert any("queued" in str(message) for _, _, message in seen)
         assert "dreaming" in str(seen[-1][2])

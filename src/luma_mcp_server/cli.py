@@ -1,6 +1,5 @@
 """The command line: the only place that reads the environment, and the only one that prints."""
 
-import argparse
 import gc
 import os
 import signal
@@ -19,6 +18,8 @@ from . import __version__
 from .settings import AGENTS_KEY_VARIABLE, KEY_VARIABLES, VARIABLES, Settings, is_loopback
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     import httpx
     from mcp.server.mcpserver import MCPServer
     from mcp.shared.dispatcher import ProgressFnT
@@ -41,17 +42,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     Returns:
         The exit code: 0 done, 1 it failed, 2 wrong usage, 128 + n ended by signal n.
     """
-    arguments = _parser().parse_args(argv)
     settings = Settings.from_env(environ)
-    if getattr(arguments, "sandbox", False):
-        settings = replace(settings, start_sandbox=True)
     try:
+        if not argv:  # as clients start it: without a parser, which costs a hundredth of the start
+            return _serve(settings)
+        arguments = _parser().parse_args(argv)
+        if arguments.sandbox:
+            settings = replace(settings, start_sandbox=True)
         return int(arguments.command(arguments, settings, environ))
     except KeyboardInterrupt:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> "ArgumentParser":
+    import argparse
+
     variables = "\n".join(f"  {name:26}{meaning} [{default}]" for name, (default, meaning) in VARIABLES.items())
     parser = argparse.ArgumentParser(
         prog="luma-mcp-server",
@@ -62,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"luma-mcp-server {__version__}")
     parser.add_argument("--sandbox", action="store_true", help="use the built-in sandbox instead of Luma; free, no key")
-    parser.set_defaults(command=_serve)
+    parser.set_defaults(command=lambda _, settings, __: _serve(settings))
     commands = parser.add_subparsers(title="commands", metavar="")
     demo = commands.add_parser("demo", help="make a video in the sandbox and save it; free, no key")
     demo.add_argument("prompt", nargs="?", default="A red kite rises over green dunes, camera orbit left, golden hour")
@@ -76,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(_: argparse.Namespace, settings: Settings, __: Mapping[str, str]) -> int:
+def _serve(settings: Settings) -> int:
     # Importing makes some 100,000 objects that stay. Collecting among them takes a tenth of the start; frozen, they
     # are never looked at again. (`enable` without `freeze` would look at them all at once.)
     gc.disable()
@@ -170,7 +175,7 @@ def _run_until_stdin_ends(server: "MCPServer[Any]") -> int:
     return code
 
 
-def _sandbox(arguments: argparse.Namespace, _: Settings, __: Mapping[str, str]) -> int:
+def _sandbox(arguments: "Namespace", _: Settings, __: Mapping[str, str]) -> int:
     from .sandbox import SANDBOX_KEY, running_sandbox
 
     try:
@@ -191,7 +196,7 @@ def _sandbox(arguments: argparse.Namespace, _: Settings, __: Mapping[str, str]) 
     return 0
 
 
-def _check(_: argparse.Namespace, settings: Settings, __: Mapping[str, str]) -> int:
+def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
     import anyio
 
     from .server import opened_app
@@ -222,7 +227,7 @@ def _check(_: argparse.Namespace, settings: Settings, __: Mapping[str, str]) -> 
         return anyio.run(ask)
 
 
-def _demo(arguments: argparse.Namespace, settings: Settings, environ: Mapping[str, str]) -> int:
+def _demo(arguments: "Namespace", settings: Settings, environ: Mapping[str, str]) -> int:
     import anyio
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters

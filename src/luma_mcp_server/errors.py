@@ -79,11 +79,11 @@ class JobFailed(LumaServerError):
 
 
 _QUERY = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
-_LONGEST_QUOTE = 300
+_LONGEST_QUOTE = 200
 
 
 def quote(text: str, *, secret: str = "") -> str:
-    """Somebody else's words made fit for a message: one line, no key, no query of a link, at most 300 characters."""
+    """Somebody else's words made fit for a message: one line, no key, no query of a link, at most 200 characters."""
     if secret:
         text = text.replace(secret, "…")
     text = " ".join(_QUERY.sub(r"\1", text).split())

@@ -110,7 +110,8 @@ def _check_url(url: str, parameter: str, own_host: str | None) -> None:
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"\s", url) or len(url) > _LONGEST_URL:
         raise InvalidRequest(
-            f"{parameter} must be a generation id (36 characters, with hyphens) or an https URL. Nothing was sent."
+            f"{parameter} is neither a generation id (36 characters; list_generations shows them) nor an https URL. "
+            "Nothing was sent."
         )
     if not _public(host) and host != own_host:
         raise InvalidRequest(

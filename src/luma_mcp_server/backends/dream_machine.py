@@ -273,8 +273,8 @@ def check(request: Request) -> None:
     prompt = request.prompt if not isinstance(request, UpscaleRequest) else None
     if prompt is not None and not MIN_PROMPT <= len(prompt.strip()) <= MAX_PROMPT:
         raise InvalidRequest(
-            f"prompt has {len(prompt.strip())} characters; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}. Nothing was sent."
-            " Describe the subject, what it does, the setting and the camera in a sentence or two."
+            f"prompt is {len(prompt.strip())} characters long; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}. Nothing was "
+            "sent. Describe the subject, what it does, the setting and the camera in a sentence or two."
         )
     if isinstance(request, VideoRequest):
         _check_video(request)

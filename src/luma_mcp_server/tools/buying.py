@@ -110,7 +110,8 @@ async def buy(ctx: ToolContext, make_request: Callable[[App], Awaitable[Request]
         except TooManyRequests as error:
             if not (error.concurrency and (running := app.jobs.running())):
                 raise
-            raise LumaServerError(f"{error} This server waits for {', '.join(running[:5])}.") from error
+            more = f" and {len(running) - 2} more" if len(running) > 2 else ""
+            raise LumaServerError(f"{error} Running here: {', '.join(running[:2])}{more}.") from error
         price = estimate(request)
         if (generation := purchase.generation) is None:
             return app.present(_unanswered(request, purchase.request_id), estimated_cost_usd=price)

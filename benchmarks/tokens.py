@@ -1,0 +1,148 @@
+"""What a model reads, in o200k_base tokens: the list of tools, results, and errors as the sandbox provokes them.
+
+Needs tiktoken, and npm for its table. Words behind the command show the texts whose names hold one of them.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import lumaai
+from mcp.client import Client
+from mcp_types import CallToolResult
+
+from luma_mcp_server.sandbox import SANDBOX_KEY, running_sandbox
+from luma_mcp_server.server import create_server
+from luma_mcp_server.settings import Settings
+
+Json = dict[str, Any]
+
+PROMPT = (
+    "A red kite rises over green dunes at golden hour, the camera orbits left around a child in a yellow raincoat who "
+    "lets out the string and laughs; soft wind, long shadows, 35 mm film, shallow depth, take 00"
+)[:200]
+LONG = "The value that was given here is not among those that this endpoint accepts at present. " * 6
+FIELDS = ("resolution", "duration", "aspect_ratio", "keyframes", "frame0", "concepts")
+DETAILS = [{"loc": ["body", name], "msg": "Input should be a valid string", "type": "x"} for name in FIELDS]
+ID = "7d2f0c9e-51b8-4c3a-9e64-0b8f3a2d17c5"
+MISSPELT = dict.fromkeys(("aspect_ration", "media_typ", "prompts", "outputformat", "startimage"), 1)
+
+# name, the fault that the sandbox is told of, settings; then tool and arguments, if it is not a plain generate_video
+CASES: tuple[tuple[Any, ...], ...] = (
+    ("401", {}, {"LUMA_API_KEY": "wrong"}),
+    ("402", {}, {}, "generate_video", {"prompt": "[sandbox:credits]"}),
+    ("404", {}, {}, "get_generation", {"generation_id": ID}),
+    ("404 in a purchase", {}, {}, "extend_video", {"prompt": PROMPT, "generation_id": ID}),
+    ("422 list", {"status": 422, "detail": DETAILS}, {}),
+    ("400 long", {"status": 400, "detail": LONG}, {}),
+    ("429 rate", {}, {}, "generate_video", {"prompt": "[sandbox:rate]", "wait_s": 0}),
+    ("429 jobs at once", {}, {}, "generate_video", {"prompt": "[sandbox:concurrency]"}),
+    ("429 jobs at once, five waits", {}, {}, "generate_video", {"prompt": "[sandbox:concurrency]"}),
+    ("500", {"status": 500, "detail": "Internal server error"}, {}),
+    ("500 long", {"status": 500, "detail": LONG}, {}),
+    ("HTML", {"kind": "html"}, {}),
+    ("cut", {"kind": "cut"}, {}),
+    ("hang", {"kind": "hang"}, {}),
+    ("no network", {}, {"LUMAAI_BASE_URL": "http://127.0.0.1:9"}),
+    ("moderation at once", {"status": 400, "detail": "Moderation failed"}, {}),
+    ("moderation of the job", {}, {}, "generate_video", {"prompt": "[sandbox:moderation]"}),
+    ("no key", {}, {"LUMA_API_KEY": ""}),
+    ("Agents key", {}, {"LUMA_API_KEY": "luma-api-1"}),
+    ("misspelt", {}, {}, "reframe_media", {"source": ID, "aspect_ration": "1:1"}),
+    ("misspelt five", {}, {}, "reframe_media", {"source": ID, **MISSPELT}),
+    ("wrong value", {}, {}, "modify_video", {"source": ID, "prompt": PROMPT, "mode": "flex"}),
+    ("malformed id", {}, {}, "get_generation", {"generation_id": "kite-1"}),
+    ("local file", {}, {}, "generate_video", {"prompt": PROMPT, "start_image": "/mnt/user-data/kite.jpg"}),
+)
+
+
+def counter() -> Callable[[str], int]:
+    """Counts tokens. The table comes from the npm package js-tiktoken, as tiktoken's own download is often blocked."""
+    try:
+        import tiktoken
+    except ImportError:
+        sys.exit("tiktoken is missing: uv run --with tiktoken python benchmarks/tokens.py")
+    home = Path(tempfile.gettempdir()) / "o200k"
+    ranks_js = home / "node_modules/js-tiktoken/dist/ranks/o200k_base.js"
+    if not ranks_js.exists():
+        home.mkdir(exist_ok=True)
+        subprocess.run(["npm", "install", "--silent", "--prefix", str(home), "js-tiktoken"], check=True)
+    source = ranks_js.read_text(encoding="utf-8")
+    table, ranks = json.loads(source[source.index("{") : source.rindex("}") + 1]), dict[bytes, int]()
+    for line in table["bpe_ranks"].splitlines():
+        _, offset, *tokens = line.split(" ")
+        ranks |= {base64.b64decode(token): int(offset) + place for place, token in enumerate(tokens)}
+    encoding = tiktoken.Encoding("o200k_base", pat_str=table["pat_str"], mergeable_ranks=ranks, special_tokens={})
+    return lambda text: len(encoding.encode(text, disallowed_special=()))
+
+
+async def hurry(request: httpx.Request) -> None:
+    """One second in place of the real time-outs, but for files: the sandbox takes a while to draw them."""
+    if "/media/" not in request.url.path:
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), 1.0)
+
+
+def connected(environ: dict[str, str]) -> Client:
+    return Client(
+        create_server(Settings.from_env(environ), lambda: httpx.AsyncClient(event_hooks={"request": [hurry]}))
+    )
+
+
+def text_of(result: CallToolResult) -> str:
+    return "".join(block.text for block in result.content if block.type == "text")
+
+
+def compact(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+async def measure(origin: str, home: str, note: Callable[[str, int, str], None]) -> None:
+    sdk = lumaai.LumaAI(auth_token=SANDBOX_KEY, base_url=f"{origin}/dream-machine/v1")
+    key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "LUMA_MCP_OUTPUT_DIR": home}
+    for name, target, environ in (("no key", 3200, {}), ("Dream Machine key", 2700, key)):
+        async with connected(environ) as client:
+            tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
+        rows = [compact({part: tool[part] for part in ("name", "description", "inputSchema")}) for tool in tools]
+        note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
+    async with connected(key) as client:
+        for wait_s in (0, 20):
+            result = await client.call_tool("generate_video", {"prompt": PROMPT, "wait_s": wait_s})
+            made = {name: value for name, value in json.loads(text_of(result)).items() if not name.endswith("_url")}
+            note(f"{made['state']} video without links", 250, compact(made))
+        for number in range(10):
+            sdk.generations.create(model="ray-2", prompt=f"{PROMPT[:198]}{number:02}", resolution="720p", duration="5s")
+        note("list of 10", 1500, text_of(await client.call_tool("list_generations", {})))
+    for name, fault, extra, *call in CASES:
+        tool, arguments = call or ("generate_video", {"prompt": PROMPT})
+        waits = 5 if "waits" in name else 0
+        stuck = [sdk.generations.create(model="ray-2", prompt="[sandbox:stuck]").id for _ in range(waits)]
+        if fault:
+            httpx.post(f"{origin}/sandbox/faults", json=[{"kind": "status", **fault}])  # noqa: ASYNC210
+        async with connected({**key, **extra}) as client, anyio.create_task_group() as tasks:
+            for job in stuck:
+                tasks.start_soon(client.call_tool, "wait_for_generations", {"generation_ids": [job]})
+            await anyio.sleep(0.5 if stuck else 0)
+            result = await client.call_tool(tool, arguments)
+            tasks.cancel_scope.cancel()
+        note(f"{'error' if result.is_error else 'NO ERROR'}: {name}", 120, text_of(result))
+
+
+if __name__ == "__main__":
+    count = counter()
+
+    def note(name: str, target: int, text: str) -> None:
+        above = "  above" if count(text) > target else ""
+        print(f"{name:44}{count(text):7}{target:9}{above}")
+        if any(word in name for word in sys.argv[1:]):
+            print(f"    {text}")
+
+    print(f"{'o200k_base':44}{'tokens':>7}{'target':>9}")
+    with running_sandbox(seconds=0.2, limits=False) as origin, tempfile.TemporaryDirectory() as home:
+        anyio.run(measure, origin, home, note)
