@@ -21,7 +21,7 @@ DETAILS = [{"loc": ["body", "resolution"], "msg": "Input should be '540p'", "typ
         ({"status": 401, "detail": "Invalid API key"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
         ({"status": 403, "detail": "Suspended"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
         ({"status": 402, "detail": "Insufficient credits"}, "too little credit", "Nothing was charged"),
-        ({"status": 404, "detail": "Not found"}, "knows no such generation", "Nothing was charged"),
+        ({"status": 404, "detail": "Not found"}, "did not find what the request names", "Nothing was charged"),
         ({"status": 422, "detail": DETAILS}, "resolution: Input should be '540p'", "Nothing was charged"),
         ({"status": 400, "detail": "Prompt moderation failed"}, "moderation refused this", "Nothing was charged"),
         ({"status": 429, "detail": "Rate limit exceeded"}, "Wait a minute, then call again", "Nothing was charged"),

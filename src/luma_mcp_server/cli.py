@@ -1,7 +1,9 @@
 """The command line: the only place that reads the environment, and the only one that prints."""
 
 import gc
+import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -97,6 +99,8 @@ def _serve(settings: Settings) -> int:
             file=sys.stderr,
         )
     with _sandboxed(settings) as settings:
+        # The SDK logs crashes with the values that the caller sent; we log type and place ourselves.
+        logging.getLogger("mcp").setLevel(logging.CRITICAL)
         server = create_server(settings, partial(_open_http, settings))
         gc.freeze()
         gc.enable()
@@ -165,6 +169,15 @@ def _run_until_stdin_ends(server: "MCPServer[Any]") -> int:
         code = 128 + number
         end()
 
+    def watch_stdout(out: int) -> None:
+        hangup = select.poll()
+        hangup.register(out, 0)
+        hangup.poll()
+        end()
+
+    if hasattr(select, "poll"):  # not on Windows
+        # A client that closes its end alone would otherwise be noticed only at the next line from it.
+        threading.Thread(target=watch_stdout, args=(os.dup(1),), daemon=True).start()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, on_signal)
     threading.Thread(target=pump, daemon=True).start()
@@ -209,7 +222,7 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
         key = "the sandbox's own" if found.sandbox else settings.key_variable if settings.api_key else "none"
         print(f"Key       {key}")
         print(f"Goes to   {settings.base_url}")
-        print(f"Saves in  {found.output_dir if settings.save else 'no folder unless asked'}")
+        print(f"Saves in  {found.output_dir or 'no folder'}{'' if settings.save else ', only when asked'}")
         for note in (*(other.message for other in others), *(found.warnings or ())):
             print(f"Note      {note}")
         if luma.balance_usd is None:

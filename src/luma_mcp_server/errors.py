@@ -78,7 +78,9 @@ class JobFailed(LumaServerError):
     """A generation ended as failed."""
 
 
-_QUERY = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
+_QUERY = re.compile(r"(?<=[\w/])[?#](?=\S*=)[^\s\"'<>]*")
+"""What may sign a link: the query of a URL, whole or cut, with or without its scheme and host."""
+
 _LONGEST_QUOTE = 200
 
 
@@ -86,5 +88,5 @@ def quote(text: str, *, secret: str = "") -> str:
     """Somebody else's words made fit for a message: one line, no key, no query of a link, at most 200 characters."""
     if secret:
         text = text.replace(secret, "…")
-    text = " ".join(_QUERY.sub(r"\1", text).split())
+    text = " ".join(_QUERY.sub("", text).split())
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"

@@ -6,7 +6,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import Field
 
-from .errors import LumaServerError, NotFound
+from .errors import InvalidRequest, LumaServerError, NotFound
 from .schema import to_json
 from .tools import App, ToolContext
 from .tools.account import models
@@ -66,7 +66,7 @@ def add_prompts_and_resources(server: MCPServer[App]) -> None:
     async def generation(generation_id: str, ctx: ToolContext) -> str:
         try:
             return to_json(await get_generation(ctx, generation_id))
-        except NotFound as error:
+        except (NotFound, InvalidRequest) as error:
             raise ResourceNotFoundError(str(error)) from error
         except LumaServerError as error:
             raise ResourceError(str(error)) from error

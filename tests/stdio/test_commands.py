@@ -23,63 +23,65 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no si
 def demo(start, record) -> Iterator[tuple[object, Path]]:
     """A demo, begun before all else, as its clip takes six seconds; with a key that it must not use."""
     home = record.home()
-    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, LUMA_API_KEY="luma-planted-4712")
+    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, LUMA_API_KEY="luma-planted-1")
     return process, home
 
 
 def test_help_names_every_variable_and_command_and_needs_no_key(run) -> None:
-    ended = run("--help", LUMA_API_KEY=None)
+    done = run("--help", LUMA_API_KEY=None)
 
-    assert (ended.code, ended.err) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     for name in [*VARIABLES, "demo", "check", "sandbox", "--sandbox", "--version"]:
-        assert name in ended.out
+        assert name in done.stdout
 
 
 def test_version_is_one_line(run) -> None:
-    ended = run("--version", LUMA_API_KEY=None)
+    done = run("--version", LUMA_API_KEY=None)
 
-    assert (ended.code, ended.out.strip(), ended.err) == (0, f"luma-mcp-server {__version__}", "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"luma-mcp-server {__version__}", "")
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["--verbose"], ["sandbox", "--port", "many"], ["demo", "a", "b"]])
 def test_a_wrong_command_line_is_a_usage_error(run, arguments: list[str]) -> None:
-    ended = run(*arguments)
+    done = run(*arguments)
 
-    assert (ended.code, ended.out) == (2, "")
-    assert "usage: luma-mcp-server" in ended.err
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage: luma-mcp-server" in done.stderr
 
 
 def test_a_good_key_is_checked_with_its_balance(run, world) -> None:
-    ended = run("check", LUMAAI_BASE_URL=world.base_url)
+    done = run("check", LUMAAI_BASE_URL=world.base_url)
 
-    assert (ended.code, ended.err) == (0, "")
-    assert "accepts the key. Balance: $100.00." in ended.out.splitlines()[-1]
-    assert "sandbox" in ended.out
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "accepts the key. Balance: $100.00." in done.stdout.splitlines()[-1]
+    assert "sandbox" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
         ({"LUMA_API_KEY": None}, "No Luma API key is set."),
-        ({"LUMA_API_KEY": "${LUMA_API_KEY}"}, "No Luma API key is set."),
-        ({"LUMA_API_KEY": "luma-planted-4713"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),
+        (
+            {"LUMA_API_KEY": None, "LUMAAI_API_KEY": "luma-planted-2"},
+            "Luma refused the API key in LUMAAI_API_KEY (HTTP 401",
+        ),
         ({"LUMA_API_KEY": "luma-api-planted"}, "LUMA_API_KEY holds a key of Luma's Agents API"),
         ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
-        ({"LUMA_MCP_OUTPUT_DIR": "clips"}, "LUMA_MCP_OUTPUT_DIR must be an absolute path"),
-        ({"LUMAAI_BASE_URL": "http://example.com"}, "LUMAAI_BASE_URL must start with https://"),
         ({"LUMAAI_BASE_URL": None}, "could not be reached"),
     ],
     ids=str,
 )
-def test_a_check_that_finds_something_wrong_ends_with_a_sentence_about_it(run, world, environ: dict[str, str | None], sentence: str) -> None:
+def test_a_check_ends_with_a_sentence_about_what_is_wrong(
+    run, world, environ: dict[str, str | None], sentence: str
+) -> None:
     with socket.socket() as unused:  # bound and never listening
         unused.bind(("127.0.0.1", 0))
         if environ == {"LUMAAI_BASE_URL": None}:
             environ = {"LUMAAI_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}"}
-        ended = run("check", **{"LUMAAI_BASE_URL": world.base_url} | environ)
+        done = run("check", **{"LUMAAI_BASE_URL": world.base_url} | environ)
 
-    assert (ended.code, ended.err) == (1, "")
-    assert sentence in ended.out.splitlines()[-1]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert sentence in done.stdout.splitlines()[-1]
 
 
 def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:
@@ -109,16 +111,16 @@ def test_a_sandbox_ends_with_ctrl_c(start) -> None:
     assert process.wait(LIMIT_S) == 130
 
 
-@pytest.mark.parametrize("port", ["taken", "70000", "-1"])
+@pytest.mark.parametrize("port", ["taken", "70000"])
 def test_a_sandbox_on_a_port_that_it_cannot_have_says_so(run, port: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = run("sandbox", "--port", str(taken.getsockname()[1]) if port == "taken" else port)
+        done = run("sandbox", "--port", str(taken.getsockname()[1]) if port == "taken" else port)
 
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith("luma-mcp-server sandbox: port ")
-    assert "can't be used" in ended.err
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("luma-mcp-server sandbox: port ")
+    assert "can't be used" in done.stderr
 
 
 def test_serving_the_sandbox_needs_no_key_and_says_what_it_is(serve) -> None:

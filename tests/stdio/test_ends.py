@@ -26,10 +26,7 @@ def posting(server, world) -> None:
     world.until(lambda: world.posts(prompt))
 
 
-WHILE = pytest.mark.parametrize("occupy", [idle, waiting, posting], ids=["idle", "waiting", "posting"])
-
-
-@WHILE
+@pytest.mark.parametrize("occupy", [idle, waiting, posting])
 def test_the_end_of_stdin_ends_the_server_with_success(serve, world, occupy) -> None:
     server = serve()
     occupy(server, world)
@@ -39,8 +36,9 @@ def test_the_end_of_stdin_ends_the_server_with_success(serve, world, occupy) -> 
 
 
 @on_posix
-@WHILE
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("name", "occupy"), [("SIGTERM", idle), ("SIGTERM", posting), ("SIGINT", idle), ("SIGINT", waiting)]
+)
 def test_a_signal_ends_the_server_with_its_own_code_though_stdin_is_open(serve, world, occupy, name: str) -> None:
     server = serve()
     occupy(server, world)
@@ -56,4 +54,12 @@ def test_a_client_that_went_away_without_a_word_leaves_no_server_behind(serve) -
     server.ask("server/discover")  # whose answer nobody can read
 
     assert server.hang_up() == 0
+    assert server.errors.read_bytes() == b""
+
+
+def test_a_client_that_reads_nothing_any_more_leaves_no_server_behind(serve) -> None:
+    server = serve(reading=False)
+    server.ask("server/discover")
+
+    assert server.process.wait(LIMIT_S) == 0, "though stdin is still open"
     assert server.errors.read_bytes() == b""

@@ -103,8 +103,6 @@ def test_a_purchase_without_an_answer_at_the_limit_is_a_result_to_wait_with(serv
         (status(500, "Internal server error"), ["HTTP 500", "call again"]),
         ({"kind": "html"}, ["an HTML page", "call again"]),
         ({"kind": "cut"}, ["broke off", "call again"]),
-        ({"kind": "drop"}, ["broke off", "call again"]),
-        ({"kind": "empty"}, ["call again"]),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
@@ -124,13 +122,7 @@ def test_a_failed_question_costs_nothing_and_says_so(server, world, fault: dict[
     [
         ({"promt": "a lake"}, ["'promt'", "did you mean prompt?"]),
         ({"prompt": "a lake", "aspect": "1:1"}, ["'aspect'", "did you mean aspect_ratio?"]),
-        ({"prompt": "a lake", "aspect_ratio": "2:1"}, ["aspect_ratio must be one of", "'16:9'"]),
-        ({"prompt": 5}, ["prompt must be text"]),
-        ({"prompt": "a lake", "wait_s": -1}, ["wait_s must be at least 0"]),
         ({"prompt": "a lake", "wait_s": "soon"}, ["wait_s must be a number"]),
-        ({"prompt": "a lake", "image_refs": {"a": 1}}, ["image_refs must be a list"]),
-        ({"prompt": "a lake", "style_ref": "lake.jpg"}, ["style_ref", "https URL"]),
-        ({}, ["prompt is required"]),
     ],
     ids=str,
 )
@@ -153,13 +145,3 @@ def test_nobody_at_the_port_is_an_error_that_costs_nothing(serve, world) -> None
         assert "Nothing was sent or charged" in server.refusal("generate_video", prompt="a lake")
         [standing] = server.call("get_account")["apis"]
         assert standing == IsPartialDict(configured=True, reachable=False)
-
-
-def test_a_key_that_luma_refuses_is_named_by_its_variable_alone(serve, world) -> None:
-    server = serve(LUMA_API_KEY=None, LUMAAI_API_KEY="luma-planted-4711")
-
-    said = server.refusal("generate_image", prompt="a lake for a stranger")
-
-    assert "API key in LUMAAI_API_KEY" in said
-    assert "luma-planted" not in said
-    assert len(world.posts("a lake for a stranger")) == 1

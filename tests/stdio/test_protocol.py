@@ -15,13 +15,18 @@ def server(serve):
     return serve(LUMA_MCP_SAVE="off")
 
 
+@pytest.fixture(scope="module")
+def servers(serve):
+    return {version: serve(version=version, shake=False) for version in (*OLDER, MODERN)}
+
+
 def bodies(world, prompt: str) -> list[dict[str, object]]:
     return [post["body"] for post in world.posts(prompt)]
 
 
 @pytest.mark.parametrize("version", [*OLDER, MODERN])
-def test_a_client_of_any_version_can_list_and_call_tools(serve, world, version: str) -> None:
-    server = serve(version=version, shake=False)
+def test_a_client_of_any_version_can_list_and_call_tools(servers, world, version: str) -> None:
+    server = servers[version]
     if version in OLDER:
         hello = server.shake_hands()
         assert hello["protocolVersion"] == version
@@ -141,3 +146,13 @@ def test_a_list_may_come_as_json_text(server, world) -> None:
     server.call("generate_image", prompt="as text", image_refs=json.dumps([URL, f"{URL}#weight=0.5"]))
 
     assert bodies(world, "as text")[0]["image_ref"] == [{"url": URL}, {"url": URL, "weight": 0.5}]
+
+
+def test_a_prompt_with_a_wrong_argument_is_refused_without_a_traceback(serve) -> None:
+    server = serve()
+
+    error = server.answer(server.ask("prompts/get", name="storyboard", arguments={"shot": "my words"}))["error"]
+
+    assert server.hang_up() == 0
+    assert b"my words" not in server.errors.read_bytes()
+    assert "my words" not in error["message"]

@@ -7,8 +7,6 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 SECRET = re.compile(rb"luma-sandbox-key|luma-planted|luma-api-planted|[?&](?:Expires|Signature)=")
 URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
 
@@ -41,14 +39,13 @@ def test_the_search_finds_what_it_is_looking_for() -> None:
     inner = {"video_url": link, "prompt": "a lake"}
 
     assert without_links([picture, {"text": json.dumps(inner)}]) == [{}, {"text": {"prompt": "a lake"}}]
-    for text in (link, f"see {link}", '{"file_path": "%s"}' % link, "Bearer luma-sandbox-key"):
+    for text in (link, f"see {link}", f'{{"file_path": "{link}"}}', "Bearer luma-sandbox-key"):
         assert leaks(json.dumps(without_links(text)).encode())
 
 
-@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
-def test_work_of_all_kinds_is_done_for_the_search(serve, world, era: str) -> None:
-    server = serve(version=era, shake=era != "2026-07-28", LUMA_API_KEY="  'Bearer luma-sandbox-key' ")
-    made = server.call("generate_image", prompt=f"a lake for {era}")
+def test_work_of_all_kinds_is_done_for_the_search(serve, world) -> None:
+    server = serve(LUMA_API_KEY="  'Bearer luma-sandbox-key' ")
+    made = server.call("generate_image", prompt="a lake to be kept")
     link, name = made["image_url"], made["generation_id"]
     assert "Signature=" in link
 

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from dirty_equals import Contains, IsList, IsOneOf, IsPartialDict, IsPositiveFloat, IsStr
 from mcp.client import Client
@@ -192,7 +192,8 @@ async def test_a_tool_sends_what_was_asked_for_and_its_text_says_what_its_struct
     assert json.loads(block.text) == result.structured_content
     assert desk.named(result.structured_content) == IsPartialDict(expected)
     if tool == "download_generation":
-        assert Path(result.structured_content["file_path"]).read_bytes()[4:8] == b"ftyp"
+        file = anyio.Path(result.structured_content["file_path"])
+        assert (await file.read_bytes())[4:8] == b"ftyp"
 
 
 async def test_progress_grows_while_a_call_waits_and_the_call_answers_at_its_limit(desk) -> None:

@@ -13,7 +13,7 @@ import httpx
 import lumaai
 from lumaai.types import Generation as SdkGeneration
 
-from ..errors import InvalidRequest, NotFound, Refused
+from ..errors import InvalidRequest, NotFound, Refused, quote
 from ..models import (
     Api,
     AudioRequest,
@@ -91,7 +91,7 @@ class DreamMachine:
             if not isinstance(rows, list):
                 raise unusable(page, paid=False, key=self._key)
             has_more = getattr(page, "has_more", None)
-            found = tuple(parse(as_dict(row)) for row in rows)
+            found = tuple(parse(as_dict(row), self._key) for row in rows)
             return found, bool(rows) and (has_more if isinstance(has_more, bool) else len(rows) >= limit)
 
     async def delete(self, generation_id: str) -> None:
@@ -140,7 +140,7 @@ class DreamMachine:
         # The SDK hands HTML through as text and `{}` as a generation without an id.
         if not isinstance(answer, SdkGeneration) or not isinstance(answer.id, str) or not answer.id:
             raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
-        return parse(as_dict(answer))
+        return parse(as_dict(answer), self._key)
 
     @contextmanager
     def _translated(self, *, paid: bool = False) -> Iterator[None]:
@@ -319,8 +319,8 @@ def as_dict(answer: Any) -> Mapping[str, Any]:
     return data if isinstance(data, Mapping) else {}
 
 
-def parse(raw: Mapping[str, Any]) -> Generation:
-    """A generation of Luma's as ours. Never raises: fields of another shape count as absent."""
+def parse(raw: Mapping[str, Any], key: str) -> Generation:
+    """A generation of Luma's as ours, without the key. Never raises: fields of another shape count as absent."""
 
     def text(data: object, name: str) -> str | None:
         value = data.get(name) if isinstance(data, Mapping) else None
@@ -329,7 +329,7 @@ def parse(raw: Mapping[str, Any]) -> Generation:
     assets, request = raw.get("assets"), raw.get("request")
     state, model = text(raw, "state") or "unknown", text(raw, "model") or text(request, "model")
     kind = _type(text(raw, "generation_type"), f"{text(request, 'generation_type')} {model}", assets)
-    image = text(assets, "image")
+    image, reason = text(assets, "image"), text(raw, "failure_reason")
     return Generation(
         generation_id=text(raw, "id"),
         api="dream_machine",
@@ -344,7 +344,7 @@ def parse(raw: Mapping[str, Any]) -> Generation:
         video_url=text(assets, "video"),
         image_url=image if kind != "video" else None,
         thumbnail_url=image if kind == "video" else None,
-        failure_reason=text(raw, "failure_reason") if state == "failed" else None,
+        failure_reason=quote(reason, secret=key) if state == "failed" and reason else None,
         # Charged when it is taken, refunded when it fails. Source: Luma's Dream Machine API FAQ.
         charged="no" if state == "failed" else "yes",
     )

@@ -52,9 +52,15 @@ def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys
             "restart this server.",
             status=status,
         )
+    if status == 404 and paid:
+        return NotFound(
+            f"Luma did not find what the request names ({said}).{free} Check its ids (list_generations) and its model "
+            "(list_models).",
+            status=status,
+        )
     if status == 404:
         return NotFound(
-            f"Luma knows no such generation ({said}).{free} It was deleted, or belongs to another key; "
+            f"Luma knows no such generation ({said}). It was deleted, or belongs to another key; "
             "list_generations shows those that there are.",
             status=status,
         )

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from ..errors import InvalidRequest, JobFailed, LumaServerError, TooManyRequests, quote
+from ..errors import InvalidRequest, JobFailed, LumaServerError, TooManyRequests
 from ..media import guess_type
 from ..models import RESOLUTIONS, Generation, Media, MediaType, Request, UpscaleRequest
 from ..polling import expected_seconds
@@ -188,4 +188,4 @@ def _failed(generation: Generation) -> JobFailed:
     )
     moderated = any(word in reason.lower() for word in ("moderat", "blacklist"))
     todo = "Change the prompt or the images" if moderated else "Check the input, or simply call again"
-    return JobFailed(f"Generation {generation.generation_id} failed: {quote(reason)}. {cost} {todo}.")
+    return JobFailed(f"Generation {generation.generation_id} failed: {reason}. {cost} {todo}.")
