@@ -242,7 +242,7 @@ async def test_a_clip_is_upscaled_by_one_step_unless_a_resolution_is_named(
     assert desk.posts[-1].body == {"generation_type": "upscale_video", "resolution": resolution}
     assert larger["resolution"] == resolution
     assert "estimated_cost_usd" not in larger
-    assert "publishes no price" in larger["warnings"][0]
+    assert "is not published" in larger["warnings"][0]
 
 
 async def test_a_clip_of_the_largest_resolution_is_not_upscaled(desk) -> None:
@@ -268,6 +268,26 @@ async def test_an_image_made_by_luma_becomes_a_video_by_its_id_through_a_fresh_l
 
     frame = desk.posts[-1].body["keyframes"]["frame0"]
     assert frame["url"].partition("?")[0] == image["image_url"].partition("?")[0]
+
+
+async def test_what_is_made_from_an_image_of_known_shape_keeps_that_shape(desk) -> None:
+    image = (await desk.image(aspect_ratio="9:16"))["generation_id"]
+
+    await desk.call("modify_image", source=image, prompt="make it red")
+    assert desk.posts[-1].body["aspect_ratio"] == "9:16"
+    await desk.video(start_image=image)
+    assert desk.posts[-1].body["aspect_ratio"] == "9:16"
+    await desk.video(start_image=image, aspect_ratio="1:1")
+    assert desk.posts[-1].body["aspect_ratio"] == "1:1"
+
+
+async def test_a_reframed_clip_of_known_size_costs_as_much_as_a_new_one(desk) -> None:
+    clip = await desk.video(model="ray-flash-2")
+
+    made = await desk.call("reframe_media", source=clip["generation_id"], aspect_ratio="1:1")
+
+    assert made["estimated_cost_usd"] == 0.24
+    assert made["operation"] == "reframe_video"
 
 
 async def test_a_weight_may_stand_behind_an_id(desk) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luma_mcp_server.sandbox import Fault
 from luma_mcp_server.schema import failure
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
@@ -34,13 +35,17 @@ async def test_a_misspelt_argument_is_refused_with_the_right_name(open_desk, era
         ("generate_video", {}, "prompt is required"),
         ("generate_video", {"prompt": 7}, "prompt must be text"),
         ("generate_video", {"prompt": "a lake", "resolution": "8k"}, "resolution must be one of '540p', '720p'"),
-        ("generate_video", {"prompt": "a lake", "duration": 5}, "duration must be one of '5s', '9s'"),
+        ("generate_video", {"prompt": "a lake", "duration": 9}, "must be one of '5s', '9s' (did you mean 9s?)"),
+        ("generate_video", {"prompt": "a lake", "resolution": "1080"}, "(did you mean 1080p?)"),
+        ("generate_video", {"prompt": "a lake", "seconds": 9}, "no parameter 'seconds' (did you mean duration?)"),
+        ("generate_video", {"prompt": "a lake", "image_url": URL}, "'image_url' (did you mean start_image?)"),
+        ("generate_video", {"prompt": "a lake", "negative_prompt": "x"}, "no parameter 'negative_prompt'. Nothing"),
         ("generate_video", {"prompt": "a lake", "loop": "perhaps"}, "loop must be true or false"),
         ("generate_video", {"prompt": "a lake", "take": 0}, "take must be at least 1"),
         ("generate_video", {"prompt": "a lake", "take": 1.5}, "take must be a whole number"),
         ("generate_video", {"prompt": "a lake", "wait_s": "soon"}, "wait_s must be a number"),
         ("generate_video", {"prompt": "a lake", "wait_s": -1}, "wait_s must be at least 0"),
-        ("generate_video", {"prompt": "a lake", "concepts": "pov"}, "concepts must be a list of texts"),
+        ("generate_video", {"prompt": "a lake", "concepts": "pov"}, "concepts must be a list of texts, as in"),
         ("generate_video", {"prompt": "a lake", "concepts": ["pov", 7]}, "concepts[1] must be text"),
         ("wait_for_generations", {"generation_ids": []}, "generation_ids needs at least 1"),
         ("wait_for_generations", {"generation_ids": [ID] * 51}, "generation_ids takes at most 50"),
@@ -71,7 +76,7 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "Agents API"),
         ("generate_video", {"prompt": "a lake", "model": "ray-1-6"}, "ray-1-6 is no longer offered"),
         ("generate_video", {"prompt": "a lake", "model": "sora"}, "Use model=ray-2 or ray-flash-2"),
-        ("generate_video", {"prompt": "a lake", "model": "photon-1"}, "is no model that makes a video"),
+        ("generate_video", {"prompt": "a lake", "model": "photon-1"}, "is no video model"),
         ("generate_image", {"prompt": "a lake", "model": "uni-1"}, "Agents API"),
         ("generate_image", {"prompt": "a lake", "image_refs": [URL] * 9}, "at most 8 images"),
         ("generate_image", {"prompt": "a lake", "character_refs": [URL] * 5}, "at most 4 images"),
@@ -107,7 +112,7 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("get_generation", {"generation_id": f"{ID}/../x"}, "generation_id is neither a generation id"),
         ("delete_generation", {"generation_id": ""}, "generation_id is neither a generation id"),
         ("extend_video", {"generation_id": "last one", "prompt": "it goes on"}, "is neither a generation id"),
-        ("wait_for_generations", {"generation_ids": [ID, "12345"]}, "generation_ids is neither a generation id"),
+        ("wait_for_generations", {"generation_ids": [ID, "12345"]}, "generation_ids[1] is neither a generation id"),
         ("reframe_media", {"source": "https://example.com/x", "aspect_ratio": "1:1"}, "Add media_type=video"),
         ("reframe_media", {"source": URL, "aspect_ratio": "1:1", "start_image": URL}, "start_image is for videos"),
         (
@@ -125,6 +130,24 @@ async def test_what_luma_documents_as_refused_is_refused_before_anything_is_sent
     assert words in said
     assert "Nothing was sent" in said
     assert desk.wire.sent == []
+
+
+async def test_a_misspelt_concept_is_refused_by_luma_s_own_list_and_by_the_known_one(desk) -> None:
+    said = await desk.refusal("generate_video", prompt="a lake", concepts=["dolly_zooom"])
+    assert "Did you mean dolly_zoom?" in said
+    assert "list_camera_motions" in await desk.refusal("generate_video", prompt="a lake", concepts=["moonwalk"])
+
+    desk.wire.gone = True
+    assert "Did you mean" in await desk.refusal("generate_video", prompt="a lake", concepts=["dolly_zooom"])
+    assert desk.charges == 0
+
+
+async def test_a_concept_that_nobody_knows_is_sent_while_luma_does_not_say_which_it_has(desk) -> None:
+    desk.world.faults.append(Fault("status", "GET", path="concepts", status=500))
+
+    await desk.call("generate_video", prompt="a lake", concepts=["moonwalk"])
+
+    assert desk.posts[0].body["concepts"] == [{"key": "moonwalk"}]
 
 
 async def test_a_loop_is_refused_where_two_clips_meet_or_one_is_led_up_to(desk) -> None:

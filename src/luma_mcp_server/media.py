@@ -48,12 +48,15 @@ class Reference:
     weight: float | None = None
 
 
-def parse_reference(text: str, parameter: str, *, weighted: bool = False, own_host: str | None = None) -> Reference:
+def parse_reference(
+    text: str, parameter: str, *, media: bool = True, weighted: bool = False, own_host: str | None = None
+) -> Reference:
     """Read a media parameter.
 
     Args:
         text: a generation id, a URL or the path of a file that we saved; `#weight=0.8` may follow where allowed.
         parameter: its name, for messages.
+        media: whether an image or video may be meant that Luma has not made.
         weighted: whether a weight has a meaning there.
         own_host: a host of this computer that may be named nevertheless, since the API is on it.
 
@@ -64,14 +67,14 @@ def parse_reference(text: str, parameter: str, *, weighted: bool = False, own_ho
     weight = _weight(weight_text, parameter, weighted) if weight_text else None
     if UUID.fullmatch(value):
         return Reference("generation", value.lower(), weight)
-    if value[:5].lower() == "data:":
+    if media and value[:5].lower() == "data:":
         raise InvalidRequest(
             f"{parameter} holds the image itself, but Luma's Dream Machine API fetches images by URL. Nothing was sent."
             " Put it at a public https URL, or use the id of a generation."
         )
-    if _PATH.match(value):
-        if saved := _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1]):
-            return Reference("generation", saved[1].lower(), weight)
+    if _PATH.match(value) and (saved := _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])):
+        return Reference("generation", saved[1].lower(), weight)
+    if media and _PATH.match(value):
         raise InvalidRequest(_local_file(value, parameter))
     _check_url(value, parameter, own_host)
     return Reference("url", value, weight)

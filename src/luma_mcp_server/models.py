@@ -38,9 +38,10 @@ class Media(Value):
     weight: float | None = None
     """How much it counts, 0 to 1."""
 
+    aspect_ratio: str | None = None
     resolution: str | None = None
     duration: str | None = None
-    """Resolution and length of the generation's clip, where Luma says them: they decide the price."""
+    """Shape, resolution and length of the generation, where Luma says them: they decide the price."""
 
 
 class VideoRequest(Value):
@@ -73,7 +74,7 @@ class ImageRequest(Value):
     image_refs: tuple[Media, ...] = ()
     style_ref: Media | None = None
     character_refs: tuple[Media, ...] = ()
-    aspect_ratio: AspectRatio | None = None
+    aspect_ratio: str | None = None
     output_format: OutputFormat | None = None
     callback_url: str | None = None
 
@@ -147,6 +148,9 @@ class Generation(Value):
     type: MediaType | None = None
     state: str
     """One of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer."""
+
+    operation: str | None = None
+    """Luma's name for what was done where `type` does not tell it all, such as `upscale_video`."""
 
     model: str | None = None
     prompt: str | None = None

@@ -110,8 +110,9 @@ def estimate(request: Request) -> float | None:
         case ModifyVideoRequest():
             return _clip(model.per_modified_megapixel, request.source.resolution, request.source.duration)
         case ReframeRequest():
-            # A reframed clip costs as much as one that its model makes, but the size it comes out in is not published.
-            return model.per_image
+            # Source: Luma's Dream Machine API documentation: a reframed clip costs as much as one that its model makes.
+            clip = _clip(model.per_megapixel, request.source.resolution, request.source.duration)
+            return model.per_image if request.media_type == "image" else clip
         case _:
             return None
 

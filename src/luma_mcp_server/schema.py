@@ -5,6 +5,7 @@ pydantic's words and the caller's values. `StrictTool` is the SDK's public `Tool
 """
 
 import logging
+import re
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -112,7 +113,7 @@ class StrictTool(Tool):
             if isinstance(cause, LumaServerError):
                 return failure(str(cause))
             if isinstance(cause, ValidationError):
-                return failure(_plain(cause, self.name))
+                return failure(_plain(cause, self.name, given))
             logger.error("Tool %s failed: %s", self.name, _place(cause or error))  # noqa: TRY400 - a traceback shows values
             return failure(
                 f"luma-mcp-server itself failed ({_place(cause or error)}). If this call was to buy something, look at "
@@ -159,29 +160,47 @@ def failure(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
+_SYNONYMS = {
+    "image": "start_image",
+    "image_url": "start_image",
+    "first_frame": "start_image",
+    "last_frame": "end_image",
+    "seconds": "duration",
+    "length": "duration",
+    "count": "take",
+    "n": "take",
+    "seed": "take",
+}
+"""Names that other video tools use, and ours."""
+
+
 def _unknown(tool: str, strange: list[str], known: Mapping[str, Any]) -> str:
     import difflib  # here, because most servers never need it
 
     names = []
     for name in strange[:3]:
-        close = difflib.get_close_matches(name, known, 1, 0.5)
+        close = [_SYNONYMS[name]] if _SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1, 0.6)
         names.append(f"{name[:30]!r}" + (f" (did you mean {close[0]}?)" if close else ""))
     takes = f"It takes {', '.join(known)}." if known else "It takes none."
     return f"{tool} has no parameter {', '.join(names)}. Nothing was sent. {takes}"
 
 
-def _plain(error: ValidationError, tool: str) -> str:
-    problems = [_problem(dict(e)) for e in error.errors(include_url=False, include_input=False)[:5]]
+def _plain(error: ValidationError, tool: str, given: Mapping[str, Any]) -> str:
+    problems = [_problem(dict(e), given) for e in error.errors(include_url=False, include_input=False)[:3]]
     return f"{tool}: {'; '.join(problems)}. Nothing was sent. Correct that, then call again."
 
 
-def _problem(error: dict[str, Any]) -> str:
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": 'a list, as in ["…"]'}
+"""pydantic's types of errors, up to their first underscore, in words."""
+
+
+def _problem(error: dict[str, Any], given: Mapping[str, Any]) -> str:
     first, *rest = error["loc"]
     name = str(first) + "".join(f"[{step}]" for step in rest if isinstance(step, int))
     kind, context = str(error["type"]), error.get("ctx", {})
     words = {
         "missing": "is required",
-        "literal_error": f"must be one of {str(context.get('expected', '')).replace(' or ', ', ')}",
+        "literal_error": f"must be one of {_choices(str(context.get('expected', '')), given.get(str(first)))}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",
         "too_short": f"needs at least {context.get('min_length')}",
@@ -190,9 +209,22 @@ def _problem(error: dict[str, Any]) -> str:
         "string_type": "must be text",
     }.get(kind)
     if words is None:
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list of texts"}
+        wanted = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "list": 'a list of texts, as in ["…"]',
+        }
         words = f"must be {wanted.get(kind.partition('_')[0], 'of another type')}"
     return f"{name} {words}"
+
+
+def _choices(expected: str, said: object) -> str:
+    """What a parameter can be, and which of these was most likely meant."""
+    import difflib
+
+    close = difflib.get_close_matches(str(said).lower(), re.findall(r"'([^']*)'", expected), 1, 0.6)
+    return expected.replace(" or ", ", ") + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def _place(error: BaseException) -> str:

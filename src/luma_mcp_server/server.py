@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import httpx
 
 INSTRUCTIONS = """\
-Makes videos and images with Luma. Jobs cost the user money. Before a job above $1, or more than three jobs at once, \
-tell the user the price (list_models) and ask. A job goes on when a call ends: take it up with \
-wait_for_generations, never repeat a paid call to check on it; list_generations finds lost ids. Give the user \
+Makes videos and images with Luma. Jobs cost the user money. Before a job above $1 or without a published price, or \
+more than three jobs at once, tell the user the price (list_models) and ask. A job goes on when a call ends: take it \
+up with wait_for_generations, never repeat a paid call to check on it; list_generations finds lost ids. Give the user \
 video_url, image_url or file_path: results are not shown by themselves. Images and clips are named by generation id or \
 public URL. Write prompts in English: subject, action, setting, camera, style."""
 

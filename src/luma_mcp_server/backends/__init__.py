@@ -52,7 +52,5 @@ def choose_model(kind: MediaType, asked: str | None, of_source: str | None = Non
             f"Use model={' or '.join(ours)}."
         )
     if model not in ours and (not model.startswith(_FAMILIES[kind]) or len(model) > 60):
-        raise InvalidRequest(
-            f"{model[:60]!r} is no model that makes a {kind}. Nothing was sent. Use model={' or '.join(ours)}."
-        )
+        raise InvalidRequest(f"{model[:60]!r} is no {kind} model. Nothing was sent. Use model={' or '.join(ours)}.")
     return model

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -259,8 +258,6 @@ _MOST_IMAGE_REFS = 8
 _MOST_CHARACTER_REFS = 4
 """Source: Luma's Dream Machine API documentation, character reference."""
 
-_CONCEPT = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-
 
 def check(request: Request) -> None:
     """Refuse what Luma documents as refused.
@@ -294,11 +291,6 @@ def _check_video(request: VideoRequest) -> None:
     if request.model == "ray-1-6":
         # Source: lumaai 1.19.0 dropped it; lumaai-node issue 106: it takes no resolution or duration.
         raise InvalidRequest("ray-1-6 is no longer offered. Nothing was sent. Use model=ray-flash-2 or ray-2.")
-    if wrong := [key for key in request.concepts if not _CONCEPT.fullmatch(key)]:
-        raise InvalidRequest(
-            f"concepts has {wrong[0]!r}, but keys look like dolly_zoom or orbit_left. Nothing was sent. "
-            "list_camera_motions has them all."
-        )
     if not request.loop:
         return
     both_images = request.start_image and request.end_image
@@ -328,12 +320,14 @@ def parse(raw: Mapping[str, Any], key: str) -> Generation:
 
     assets, request = raw.get("assets"), raw.get("request")
     state, model = text(raw, "state") or "unknown", text(raw, "model") or text(request, "model")
-    kind = _type(text(raw, "generation_type"), f"{text(request, 'generation_type')} {model}", assets)
+    operation = text(request, "generation_type")
+    kind = _type(text(raw, "generation_type"), f"{operation} {model}", assets)
     image, reason = text(assets, "image"), text(raw, "failure_reason")
     return Generation(
         generation_id=text(raw, "id"),
         api="dream_machine",
         type=kind,
+        operation=operation if operation not in ("video", "image") else None,
         state=state,
         model=model,
         prompt=text(request, "prompt"),

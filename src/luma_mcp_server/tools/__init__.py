@@ -93,12 +93,12 @@ class App:
         self.remember(generation)
         return generation
 
-    def reference(self, text: str, parameter: str, *, weighted: bool = False) -> Reference:
-        """Read a media parameter; what we know to be a generation's link or file becomes that generation."""
+    def reference(self, text: str, parameter: str, *, media: bool = True, weighted: bool = False) -> Reference:
+        """Read what names media or a generation; a known link or file of a generation stands for it."""
         plain, weight = text.strip().partition("#weight=")[::2]
         if known := self.seen.get(without_query(plain)):
             text = f"{known}#weight={weight}" if weight else known
-        return parse_reference(text, parameter, weighted=weighted, own_host=self.own_host)
+        return parse_reference(text, parameter, media=media, weighted=weighted, own_host=self.own_host)
 
     async def generation_id(self, text: str, parameter: str = "generation_id") -> str:
         """The id that a parameter names, by itself or as one of the generation's links.
@@ -106,7 +106,7 @@ class App:
         Raises:
             InvalidRequest: it is no id, and no link of a generation that can be found.
         """
-        reference = self.reference(text, parameter)
+        reference = self.reference(text, parameter, media=False)
         if reference.kind == "generation":
             return reference.value
         for generation in (await self.dream_machine.list(100, 0))[0]:

@@ -1,12 +1,14 @@
 """The tools that say what there is: models, camera motions, the account. None of them costs money."""
 
-from collections.abc import Awaitable, Callable
+import difflib
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
-from ..errors import LumaServerError
+from ..errors import InvalidRequest, LumaServerError
 from ..models import Value
 from ..pricing import MODELS, PRICES_AS_OF, price_list
 from . import App, ToolContext, app_of
@@ -50,6 +52,7 @@ CONCEPTS = [
     "zoom_in",
     "zoom_out",
 ]
+LIVE = "Luma, now"
 CONCEPTS_AS_OF = "2025-05"
 """Source: ComfyUI's Luma nodes, 2025-05."""
 
@@ -88,7 +91,7 @@ class CameraMotions(Value):
     camera_motions_source: str
     concepts: tuple[str, ...]
     concepts_source: str
-    use: str = "Write motions into the prompt ('camera orbit left'); pass keys in generate_video's concepts."
+    use: str = "Write a motion into the prompt ('camera orbit left'), or pass a concept in generate_video's concepts."
 
 
 class ApiStanding(Value):
@@ -140,19 +143,48 @@ async def list_models(ctx: ToolContext) -> Models:
 
 async def list_camera_motions(ctx: ToolContext) -> CameraMotions:
     """Camera motions (words for the prompt) and concept keys. Free."""
-    app = app_of(ctx)
+    return await _camera_words(app_of(ctx))
+
+
+async def _camera_words(app: App) -> CameraMotions:
     if app.camera is None:
         motions, concepts = await _live_words(app)
         found = CameraMotions(
             camera_motions=motions or tuple(CAMERA_MOTIONS),
-            camera_motions_source="Luma, now" if motions else f"known list of {CAMERA_MOTIONS_AS_OF}",
+            camera_motions_source=LIVE if motions else f"known list of {CAMERA_MOTIONS_AS_OF}",
             concepts=concepts or tuple(CONCEPTS),
-            concepts_source="Luma, now" if concepts else f"known list of {CONCEPTS_AS_OF}",
+            concepts_source=LIVE if concepts else f"known list of {CONCEPTS_AS_OF}",
         )
         if not (motions and concepts):
             return found
         app.camera = found
     return app.camera
+
+
+async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
+    """Concept keys that Luma has, as far as anyone knows.
+
+    The known ones pass unasked. About others Luma is asked (its list is free), so that a misspelt one is not paid for.
+
+    Raises:
+        InvalidRequest: Luma has no such concept; or it did not answer, and the key looks like a misspelt one.
+    """
+    unknown = [key for key in keys if key not in CONCEPTS]
+    if not unknown:
+        return tuple(keys)
+    for key in unknown:
+        if not re.fullmatch(r"\w+", key):
+            raise InvalidRequest(
+                f"Luma has no concept {key[:60]!r}: keys look like dolly_zoom. Nothing was sent. "
+                "list_camera_motions has them all."
+            )
+    words = await _camera_words(app)
+    for key in unknown:
+        close = difflib.get_close_matches(key, words.concepts, 1, 0.7)
+        if key not in words.concepts and (close or words.concepts_source == LIVE):
+            hint = f"Did you mean {close[0]}?" if close else "list_camera_motions has them all."
+            raise InvalidRequest(f"Luma has no concept {key[:60]!r}. Nothing was sent. {hint}")
+    return tuple(keys)
 
 
 async def _live_words(app: App) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -73,6 +73,7 @@ async def media_of(
         url=url,
         generation_id=reference.value,
         weight=reference.weight,
+        aspect_ratio=made.aspect_ratio,
         resolution=made.resolution,
         duration=made.duration,
     )
@@ -108,10 +109,12 @@ async def buy(ctx: ToolContext, make_request: Callable[[App], Awaitable[Request]
                 request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
             )
         except TooManyRequests as error:
-            if not (error.concurrency and (running := app.jobs.running())):
+            if not error.concurrency:
                 raise
+            running = app.jobs.running()
             more = f" and {len(running) - 2} more" if len(running) > 2 else ""
-            raise LumaServerError(f"{error} Running here: {', '.join(running[:2])}{more}.") from error
+            here = f"Running here: {', '.join(running[:2])}{more}." if running else "list_generations shows them."
+            raise LumaServerError(f"{error} {here}") from error
         price = estimate(request)
         if (generation := purchase.generation) is None:
             return app.present(_unanswered(request, purchase.request_id), estimated_cost_usd=price)
@@ -121,7 +124,7 @@ async def buy(ctx: ToolContext, make_request: Callable[[App], Awaitable[Request]
             raise _failed(generation)
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
-        unpriced = () if price is not None else ("Luma publishes no price for this; get_account shows the balance.",)
+        unpriced = () if price is not None else ("The price of this is not published; get_account shows the balance.",)
         return app.present(generation, estimated_cost_usd=price, warnings=unpriced)
 
 

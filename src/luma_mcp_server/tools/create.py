@@ -25,18 +25,19 @@ from ..models import (
     VideoRequest,
 )
 from . import App, ToolContext
+from .account import concepts_of
 from .buying import buy, image_of, images_of, media_of, one_step_up, own_clip
 
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
 Source = Annotated[str, Field(description="Generation id or URL")]
 GenerationId = Annotated[str, Field(description="Completed Luma-made video")]
-VideoModel = Annotated[str | None, Field(description="ray-2, or ray-flash-2 (cheaper)")]
-ImageModel = Annotated[str | None, Field(description="photon-1, or photon-flash-1 (cheaper)")]
+VideoModel = Annotated[str | None, Field(description="Default: the clip's own")]
+ImageModel = Annotated[str | None, Field(description="photon-1 (default), photon-flash-1 (cheaper)")]
 Format = Annotated[OutputFormat | None, Field(description="Default jpg")]
 CallbackUrl = Annotated[str | None, Field(description="https URL that Luma tells each change")]
-Take = Annotated[int, Field(description="2, 3 …: further versions of the same", ge=1)]
-WaitS = Annotated[float | None, Field(description="Seconds to wait for the result", ge=0)]
+Take = Annotated[int, Field(description="Number of this version; one job per call", ge=1)]
+WaitS = Annotated[float | None, Field(description="Longest wait in seconds; 0 = none", ge=0)]
 
 
 async def generate_video(
@@ -44,12 +45,12 @@ async def generate_video(
     prompt: Prompt,
     start_image: Image = None,
     end_image: Image = None,
-    aspect_ratio: Annotated[AspectRatio | None, Field(description="Default 16:9")] = None,
+    aspect_ratio: Annotated[AspectRatio | None, Field(description="Default: the image's, else 16:9")] = None,
     resolution: Annotated[Resolution, Field(description="Dearer each step")] = "720p",
     duration: Annotated[Duration, Field(description="Length")] = "5s",
     loop: Annotated[bool, Field(description="Seamless; not with two images")] = False,
     concepts: Annotated[list[str] | None, Field(description="Keys from list_camera_motions")] = None,
-    model: VideoModel = None,
+    model: Annotated[str | None, Field(description="ray-2 (default), ray-flash-2 (a third of the price)")] = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
     wait_s: WaitS = None,
@@ -57,16 +58,18 @@ async def generate_video(
     """Make a video clip from text, or from a start and/or end image. Costs money."""
 
     async def request(app: App) -> Request:
+        start = await image_of(app, start_image, "start_image")
+        end = await image_of(app, end_image, "end_image")
         return VideoRequest(
             model=choose_model("video", model),
             prompt=prompt,
             resolution=resolution,
             duration=duration,
-            aspect_ratio=aspect_ratio,
-            start_image=await image_of(app, start_image, "start_image"),
-            end_image=await image_of(app, end_image, "end_image"),
+            aspect_ratio=aspect_ratio or next((image.aspect_ratio for image in (start, end) if image), None),
+            start_image=start,
+            end_image=end,
             loop=loop,
-            concepts=tuple(concepts or ()),
+            concepts=await concepts_of(app, concepts or ()),
             callback_url=callback_url,
         )
 
@@ -188,7 +191,7 @@ async def reframe_media(
     take: Take = 1,
     wait_s: WaitS = None,
 ) -> Generation:
-    """Change the shape of a video or image; Luma fills in what is missing. Centred by itself. Costs money."""
+    """Change the shape of a video or image; Luma fills in what is missing. Centred unless placed. Costs money."""
     _refuse_resolution(resolution, "reframe_media")
 
     async def request(app: App) -> Request:
@@ -265,17 +268,17 @@ async def add_audio(
     return await buy(ctx, request, wait_s)
 
 
-References = Annotated[list[str] | None, Field(description="Generation ids or URLs to draw on, up to 4")]
+References = Annotated[list[str] | None, Field(description="As in generate_image")]
 
 
 async def generate_image(
     ctx: ToolContext,
     prompt: Prompt,
     image_refs: Annotated[
-        list[str] | None, Field(description="Up to 4 generation ids or URLs; weigh one by #weight=0.8 behind it")
+        list[str] | None, Field(description="Up to 4 ids or URLs; #weight=0 to 1 may follow each")
     ] = None,
-    style_ref: Annotated[str | None, Field(description="Image whose style to take")] = None,
-    character_refs: Annotated[list[str] | None, Field(description="Up to 4 images of one person to show")] = None,
+    style_ref: Annotated[str | None, Field(description="Style to take: id or URL, #weight too")] = None,
+    character_refs: Annotated[list[str] | None, Field(description="Up to 4 ids or URLs of one person")] = None,
     aspect_ratio: Annotated[AspectRatio | None, Field(description="Default 16:9")] = None,
     output_format: Format = None,
     model: ImageModel = None,
@@ -302,7 +305,7 @@ async def generate_image(
 
 async def modify_image(
     ctx: ToolContext,
-    source: Annotated[str, Field(description="Generation id or image URL; #weight=0.1 behind it: freer than 1")],
+    source: Annotated[str, Field(description="Id or URL; #weight=0.1 behind it: freer, 1: closer")],
     prompt: Annotated[str, Field(description="What to change, in English")],
     image_refs: References = None,
     output_format: Format = None,
@@ -320,6 +323,7 @@ async def modify_image(
             prompt=prompt,
             source=media,
             image_refs=await images_of(app, image_refs, "image_refs", weighted=True),
+            aspect_ratio=media.aspect_ratio,
             output_format=output_format,
             callback_url=callback_url,
         )

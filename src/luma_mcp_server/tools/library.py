@@ -54,9 +54,9 @@ async def wait_for_generations(
     async with calling(ctx, app, wait_s) as call:
         names = list(dict.fromkeys(text.strip() for text in generation_ids))
         # All are read before the first question, so that a malformed one is refused at once.
-        for name in names:
+        for number, name in enumerate(names):
             if not name.startswith(REQUEST_PREFIX):
-                app.reference(name, "generation_ids")
+                app.reference(name, f"generation_ids[{number}]", media=False)
         found: dict[str, Generation] = {}
         failed: dict[str, Exception] = {}
 
@@ -198,7 +198,8 @@ async def preview_generation(ctx: ToolContext, generation_id: GenerationId) -> C
     data, mime_type = await app.files.picture(url)
     picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
     # No structured content: clients that prefer it would drop the picture.
-    words = f"{generation.type} {generation.generation_id}, {url}"
+    what = "still of video" if generation.type == "video" else "image"
+    words = f"{what} {generation.generation_id}: {url}"
     return CallToolResult(content=[picture, TextContent(type="text", text=words)])
 
 
