@@ -184,7 +184,7 @@ async def test_a_tool_sends_what_was_asked_for_and_its_text_says_what_its_struct
         assert isinstance(picture, ImageContent)
         assert isinstance(text, TextContent)
         assert picture.mime_type == "image/jpeg"
-        assert text.text == IsStr(regex=r"video [0-9a-f-]{36}, http.+/thumbnail\.jpg\?.+")
+        assert text.text == IsStr(regex=r"still of video [0-9a-f-]{36}; get_generation gives its links")
         assert result.structured_content is None
         return
     [block] = result.content

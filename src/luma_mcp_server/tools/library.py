@@ -199,7 +199,7 @@ async def preview_generation(ctx: ToolContext, generation_id: GenerationId) -> C
     picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
     # No structured content: clients that prefer it would drop the picture.
     what = "still of video" if generation.type == "video" else "image"
-    words = f"{what} {generation.generation_id}: {url}"
+    words = f"{what} {generation.generation_id}; get_generation gives its links"
     return CallToolResult(content=[picture, TextContent(type="text", text=words)])
 
 
