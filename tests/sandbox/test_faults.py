@@ -111,7 +111,13 @@ async def test_faults_can_be_ordered_and_the_world_read_over_http(studio: "Studi
     assert (state["balance_cents"], state["jobs"], state["faults"]) == (9_929, 1, 0)
     assert [(charge["cents"], charge["kind"]) for charge in state["ledger"]] == [(71, "charge")]
     assert state["requests"] == [
-        {"method": "POST", "path": "/dream-machine/v1/generations/video", "query": {"a": "1"}, "body": VIDEO}
+        {
+            "method": "POST",
+            "path": "/dream-machine/v1/generations/video",
+            "query": {"a": "1"},
+            "body": VIDEO,
+            "request_id": None,
+        }
     ]
 
 

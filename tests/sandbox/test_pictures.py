@@ -15,7 +15,7 @@ from luma_mcp_server.sandbox import SANDBOX_KEY, pictures, running_sandbox
 from luma_mcp_server.sandbox.pictures import Picture
 
 if TYPE_CHECKING:
-    from tests.sandbox.conftest import Studio
+    from tests.sandbox.conftest import Agency, Studio
 
 pytestmark = pytest.mark.anyio
 
@@ -87,13 +87,40 @@ async def test_what_starts_from_a_clip_keeps_its_shape(studio: "Studio") -> None
 
 
 @pytest.mark.parametrize("ratio", ["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"])
-@pytest.mark.parametrize("resolution", ["540p", "720p", "1080p", "4k"])
+@pytest.mark.parametrize("resolution", ["360p", "540p", "720p", "1080p", "4k"])
 def test_every_size_is_even_and_has_the_right_ratio(ratio: str, resolution: str) -> None:
     width, height = Picture("", ratio, resolution, 5.0).size
     across, down = map(int, ratio.split(":"))
     assert (width % 2, height % 2) == (0, 0)
     assert width / height == pytest.approx(across / down, rel=0.01)
     assert width * height <= 1280 * 720 * 1.01
+
+
+@pytest.mark.parametrize("ratio", ["3:1", "2:1", "3:2", "2:3", "1:2", "1:3"])
+def test_a_still_of_any_ratio_has_about_a_megapixel(ratio: str) -> None:
+    width, height = Picture("", ratio).size
+    across, down = map(int, ratio.split(":"))
+    assert width / height == pytest.approx(across / down, rel=0.01)
+    assert width * height == pytest.approx(1024 * 1024, rel=0.01)
+
+
+async def test_a_clip_of_the_agents_api_is_silent_and_up_to_ten_seconds_long(agency: "Agency") -> None:
+    agency.world.draw = True
+    video = await agency.made("video", aspect_ratio="9:16", video={"resolution": "360p", "duration": "10s"})
+    clip = decoded((await agency.http.get(video.output[0].url)).content)
+    assert (clip.codecs, clip.size, clip.seconds) == (["h264"], (360, 640), 10)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "media_type"), [("jpeg", "image/jpeg"), ("png", "image/png"), (None, "image/png")]
+)
+async def test_an_image_of_the_agents_api_has_the_asked_format(
+    agency: "Agency", output_format: str | None, media_type: str
+) -> None:
+    image = await agency.made(output_format=output_format)
+    answer = await agency.http.get(image.output[0].url)
+    found = Image.open(io.BytesIO(answer.content)).get_format_mimetype()
+    assert (answer.headers["content-type"], found) == (media_type, media_type)
 
 
 @pytest.mark.parametrize(("format", "media_type"), [("jpg", "image/jpeg"), ("png", "image/png")])

@@ -1,17 +1,19 @@
-"""A local imitation of Luma's API: it costs nothing, needs no account, and fails when told to.
+"""A local imitation of Luma's two APIs: it costs nothing, needs no account, and fails when told to.
 
 Users try the server with it, and every test runs on it. It keeps to the loopback address, and it imports nothing else
-of this package, so that one mistake cannot hide on both sides. Callbacks are checked but never sent.
+of this package, so that one mistake cannot hide on both sides. Callbacks are checked but never sent. Both APIs draw on
+one balance; neither sees the other's generations.
 
 Words in a prompt make it fail:
 
     =========================  ===============================================================
-    ``[sandbox:moderation]``   the job fails with "Frame moderation failed" and is refunded
-    ``[sandbox:fail]``         the job fails with "Job failed" and is refunded
-    ``[sandbox:stuck]``        the job stays ``dreaming`` for ever
+    ``[sandbox:moderation]``   the job fails by moderation and is refunded
+    ``[sandbox:fail]``         the job fails and is refunded
+    ``[sandbox:budget]``       the job fails with budget_exhausted, not refunded (Agents only)
+    ``[sandbox:stuck]``        the job stays ``dreaming`` (Agents: ``processing``) for ever
     ``[sandbox:credits]``      402, nothing is bought
     ``[sandbox:rate]``         429 with ``Retry-After: 2`` the first time this prompt is sent
-    ``[sandbox:concurrency]``  429 without ``Retry-After``, nothing is bought
+    ``[sandbox:concurrency]``  429 (Agents: with ``Retry-After: 60``), nothing is bought
     =========================  ===============================================================
 
 Everything else that can go wrong between a client and a server is a `Fault`: see `faults.py`.
@@ -27,7 +29,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
@@ -42,15 +46,36 @@ from . import pictures
 from .faults import Fault, Gate, Received
 from .pictures import Picture
 
-__all__ = ["SANDBOX_KEY", "Charge", "Fault", "Job", "Received", "Sandbox", "create_sandbox", "running_sandbox"]
+if TYPE_CHECKING:
+    from .agents_files import StoredFile
+
+__all__ = [
+    "AGENTS_SANDBOX_KEY",
+    "SANDBOX_KEY",
+    "Charge",
+    "Fault",
+    "Job",
+    "Received",
+    "Sandbox",
+    "create_sandbox",
+    "running_sandbox",
+]
 
 SANDBOX_KEY = "luma-sandbox-key"
-"""The only key that the sandbox accepts."""
+"""The only key that the sandbox's Dream Machine API accepts."""
+AGENTS_SANDBOX_KEY = "luma-api-sandbox-key"
+"""The only key that the sandbox's Agents API accepts."""
 
 LINK_SECONDS = 3600
 QUEUED_SHARE = 0.15
-ACCESS_DENIED = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>{}</Message></Error>'
+SECONDS = {"video": 6.0, "image": 4.0}
+STORAGE_ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 
+# Source: Luma Agents FAQ, "Do I pay for failed generations?"
+REFUNDED_CODES = (None, "content_moderated", "generation_failed", "output_not_found")
+
+Api = Literal["dream_machine", "agents"]
+Output = Literal["video", "image"]
 State = Literal["queued", "dreaming", "completed", "failed"]
 
 
@@ -59,7 +84,7 @@ class Job:
     """One generation that was bought. Its state is a question of the time alone."""
 
     id: str
-    output: Literal["video", "image"]
+    output: Output
     model: str
     request: dict[str, Any]
     picture: Picture
@@ -68,6 +93,8 @@ class Job:
     cents: float
     failure_reason: str | None = None
     stuck: bool = False
+    api: Api = "dream_machine"
+    failure_code: str | None = None
 
     def state(self, now: float) -> State:
         elapsed = now - self.created_at
@@ -79,9 +106,10 @@ class Job:
 
     @property
     def files(self) -> dict[str, str]:
-        """The job's assets and their file names. A video's image is its thumbnail (Luma's own MCP server)."""
+        """The job's assets and their file names. Dream Machine's videos have a thumbnail (Luma's own MCP server)."""
         if self.output == "video":
-            return {"video": "video.mp4", "image": "thumbnail.jpg"}
+            thumbnail = {"image": "thumbnail.jpg"} if self.api == "dream_machine" else {}
+            return {"video": "video.mp4", **thumbnail}
         return {"image": f"image.{self.picture.format}"}
 
 
@@ -107,6 +135,7 @@ class Sandbox:
         self.balance_cents = balance_usd * 100
         self.jobs: dict[str, Job] = {}
         self.deleted: dict[str, Job] = {}
+        self.files: dict[str, StoredFile] = {}
         self.ledger: list[Charge] = []
         self.requests: list[Received] = []
         self.faults: list[Fault] = []
@@ -120,9 +149,11 @@ class Sandbox:
         self.jobs[job.id] = job
         self.book(job.id, -job.cents, job.created_at, "charge")
 
-    def fail(self, job_id: str, reason: str = "Job failed") -> None:
-        """Make a job fail when its time is over."""
-        self.jobs[job_id] = dataclasses.replace(self.jobs[job_id], failure_reason=reason, stuck=False)
+    def fail(self, job_id: str, reason: str = "Job failed", code: str = "generation_failed") -> None:
+        """Make a job fail when its time is over. Only the Agents API has codes."""
+        job = self.jobs[job_id]
+        failure_code = code if job.api == "agents" else None
+        self.jobs[job_id] = dataclasses.replace(job, failure_reason=reason, failure_code=failure_code, stuck=False)
 
     def delete(self, job_id: str) -> None:
         self.deleted[job_id] = self.jobs.pop(job_id)
@@ -131,7 +162,8 @@ class Sandbox:
         """Book the refunds that are due by now; again and again makes no difference."""
         refunded = {charge.job_id for charge in self.ledger if charge.kind == "refund"}
         for job in (*self.jobs.values(), *self.deleted.values()):
-            if job.id not in refunded and job.state(self.clock()) == "failed":
+            due = job.failure_code in REFUNDED_CODES and job.id not in refunded
+            if due and job.state(self.clock()) == "failed":
                 self.book(job.id, job.cents, job.created_at + job.seconds, "refund")
 
     def book(self, job_id: str, cents: float, at: float, kind: Literal["charge", "refund"]) -> None:
@@ -140,18 +172,51 @@ class Sandbox:
         self.balance_cents = round(self.balance_cents + cents, 4)
         self.ledger.append(Charge(job_id, abs(cents), at, kind))
 
-    def link(self, base_url: str, job: Job, name: str) -> str:
-        """A fresh link to one of the job's files."""
-        path, expires = f"media/{job.id}/{name}", str(int(self.clock()) + LINK_SECONDS)
-        return f"{base_url.rstrip('/')}/{path}?Expires={expires}&Signature={self._sign(path, expires)}"
+    def find(self, job_id: str, api: Api) -> Job | None:
+        job = self.jobs.get(job_id)
+        return job if job and job.api == api else None
 
-    def link_refusal(self, job_id: str, name: str, query: Mapping[str, str]) -> str | None:
+    def job_seconds(self, output: Output) -> float:
+        return SECONDS[output] if self.seconds is None else self.seconds
+
+    def can_pay(self, prompt: str, cents: float) -> bool:
+        return "[sandbox:credits]" not in prompt and cents <= self.balance_cents
+
+    def load(self, api: Api, output: Output | None = None) -> tuple[list[Job], list[Job]]:
+        """The jobs that run now, and those that were taken in the last minute, oldest first."""
+        now = self.clock()
+        jobs = [j for j in self.jobs.values() if j.api == api and output in (None, j.output)]
+        gone = [j for j in self.deleted.values() if j.api == api and output in (None, j.output)]
+        recent = [job for job in (*jobs, *gone) if now - job.created_at < 60]
+        running = [job for job in jobs if job.state(now) in ("queued", "dreaming")]
+        return running, sorted(recent, key=lambda job: job.created_at)
+
+    def strikes_rate(self, prompt: str) -> bool:
+        """Whether this is the first time that a prompt with the word for it is seen."""
+        if "[sandbox:rate]" not in prompt or prompt in self.rate_limited:
+            return False
+        self.rate_limited.add(prompt)
+        return True
+
+    def link(self, request: Request, path: str) -> str:
+        """A fresh link to a path of the storage."""
+        expires = str(int(self.clock()) + LINK_SECONDS)
+        origin = f"{request.url.scheme}://{request.url.netloc}"
+        return f"{origin}/{path}?Expires={expires}&Signature={self._sign(path, expires)}"
+
+    def link_refusal(self, path: str, query: Mapping[str, str]) -> str | None:
         """Why a link is not served, or None."""
         expires = query.get("Expires", "")
-        signature = self._sign(f"media/{job_id}/{name}", expires)
-        if not hmac.compare_digest(signature.encode(), query.get("Signature", "").encode()):
+        if not hmac.compare_digest(self._sign(path, expires).encode(), query.get("Signature", "").encode()):
             return "The signature does not match."
         return "Request has expired." if self.clock() > int(expires) else None
+
+    def linked(self, url: str) -> tuple[Job | None, bool]:
+        """The job that a link of ours shows, whichever API made it, and whether the link is served."""
+        parts = urlsplit(url)
+        steps = parts.path.split("/")
+        job = self.jobs.get(steps[2]) if len(steps) == 4 and steps[1] == "media" else None
+        return job, job is not None and not self.link_refusal(parts.path[1:], dict(parse_qsl(parts.query)))
 
     def _sign(self, path: str, expires: str) -> str:
         return hmac.new(self._secret, f"{path}?{expires}".encode(), hashlib.sha256).hexdigest()
@@ -172,17 +237,26 @@ def create_sandbox(
     seconds: float | None = None,
     limits: bool = True,
 ) -> Starlette:
-    """The sandbox as an ASGI app. Its world is `app.state.sandbox`.
+    """The sandbox as an ASGI app: Dream Machine below /dream-machine/v1, Agents below /v1.
+
+    Its world is `app.state.sandbox`.
 
     `clock` gives seconds since 1970; `seconds` is the time that each job takes (otherwise 4 s for images, 6 s for
     videos); `limits=False` lifts the rate and concurrency limits.
     """
-    from . import dream_machine  # here, because it builds validators that an import of the sandbox need not pay for
+    # Here, because they build validators that an import of the sandbox need not pay for.
+    from . import agents, agents_files, dream_machine
 
     world = Sandbox(clock, balance_usd, seconds, limits)
     app = Starlette(
         routes=[
-            Mount("/dream-machine/v1", routes=dream_machine.routes(world), middleware=[Middleware(KeyCheck)]),
+            Mount(
+                "/dream-machine/v1",
+                routes=dream_machine.routes(world),
+                middleware=[Middleware(KeyCheck, refusal=dream_machine.key_refusal)],
+            ),
+            Mount("/v1", routes=agents.routes(world), middleware=[Middleware(KeyCheck, refusal=agents.key_refusal)]),
+            Route("/uploads/{file_id}", agents_files.receive, methods=["PUT"]),
             Route("/media/{job_id}/{name}", _media),
             Route("/sandbox/faults", _add_faults, methods=["POST"]),
             Route("/sandbox/state", _state),
@@ -197,16 +271,23 @@ def create_sandbox(
 class KeyCheck:
     """Luma asks for the key everywhere, even at addresses that do not exist."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, refusal: Callable[[str], str | None]) -> None:
         self.app = app
+        self.refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if Request(scope).headers.get("authorization") != f"Bearer {SANDBOX_KEY}":
-            # Source: lumaai-api openapi.yaml, the example of its error schema
-            answer = JSONResponse({"detail": "Invalid API key is provided"}, 401)
-            await answer(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        detail = self.refusal(Request(scope).headers.get("authorization", ""))
+        app = JSONResponse({"detail": detail}, 401) if detail else self.app
+        await app(scope, receive, send)
+
+
+def storage_error(status: int, code: str, message: str) -> Response:
+    """A refusal in the way of S3."""
+    return Response(STORAGE_ERROR.format(code, message), status, media_type="application/xml")
+
+
+def timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
@@ -217,8 +298,8 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 async def _media(request: Request) -> Response:
     world: Sandbox = request.app.state.sandbox
     job_id, name = request.path_params["job_id"], request.path_params["name"]
-    if refusal := world.link_refusal(job_id, name, request.query_params):
-        return Response(ACCESS_DENIED.format(refusal), 403, media_type="application/xml")
+    if refusal := world.link_refusal(f"media/{job_id}/{name}", request.query_params):
+        return storage_error(403, "AccessDenied", refusal)
     job = world.jobs.get(job_id)
     if job is None or name not in job.files.values():
         raise HTTPException(404)

@@ -4,10 +4,12 @@ Sources: the types of lumaai 1.21.0 for fields and values; Luma's Dream Machine 
 `duration` outside the listed values is refused, though the SDK leaves them open.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
 
 
 def _http_url(text: str) -> str:
@@ -26,6 +28,17 @@ Url = Annotated[str, AfterValidator(_http_url)]
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+async def read(request: Request, invalid: Callable[[ValidationError], Exception], body: type[AnyBody]) -> AnyBody:
+    """The body of a request; `invalid` says in the words of its API what is wrong with it."""
+    try:
+        return body.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(error) from None
 
 
 class ImageKeyframe(Body):

@@ -7,9 +7,7 @@ rate-limits page; Luma's FAQ for charging. What Luma leaves open or contradicts 
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -17,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import Job, Sandbox, bodies
+from . import SANDBOX_KEY, Job, Output, Sandbox, bodies, timestamp
 from .pictures import Picture
 
 # Source: ComfyUI's Luma nodes, 2025-05
@@ -35,7 +33,6 @@ CAMERA_MOTIONS = """
 
 # Source: Luma's rate-limits page, "Build" tier: (jobs at once, creates per minute)
 LIMITS = {"video": (10, 20), "image": (40, 80)}
-SECONDS = {"video": 6.0, "image": 4.0}
 
 # Cents. Source: Comfy-Org's price table of 2025, which states Luma's rates per million pixels; images: Luma's product
 # page. Every ratio is taken to have as many pixels as 16:9.
@@ -55,8 +52,12 @@ LONGEST_SOURCE = {
 READ_FAILURE = "Failed to read user input frames"
 FAILURES = {"[sandbox:moderation]": "Frame moderation failed", "[sandbox:fail]": "Job failed"}
 
-AnyBody = TypeVar("AnyBody", bound=BaseModel)
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def key_refusal(authorization: str) -> str | None:
+    """Source: lumaai-api openapi.yaml, the example of its error schema"""
+    return None if authorization == f"Bearer {SANDBOX_KEY}" else "Invalid API key is provided"
 
 
 def routes(world: Sandbox) -> list[Route]:
@@ -89,18 +90,11 @@ def _answers(content: Any) -> Endpoint:
     return answer
 
 
-def _invalid(error: ValidationError, place: str) -> HTTPException:
+def _invalid(error: ValidationError, place: str = "body") -> HTTPException:
     """FastAPI's list of what is wrong."""
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     detail = [{**one, "loc": [place, *one["loc"]]} for one in wrong]
     return HTTPException(422, detail)  # type: ignore[arg-type]  # starlette says str, and passes on anything
-
-
-async def _read(request: Request, body: type[AnyBody]) -> AnyBody:
-    try:
-        return body.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise _invalid(error, "body") from None
 
 
 def _check_prompt(prompt: str | None, required: bool) -> None:
@@ -146,7 +140,7 @@ class DreamMachine:
         self.world = world
 
     async def create_video(self, request: Request) -> Response:
-        body = await _read(request, bodies.Video)
+        body = await bodies.read(request, _invalid, bodies.Video)
         frames = body.keyframes
         start, end = (frames.frame0, frames.frame1) if frames else (None, None)
         kinds = (start.type if start else None, end.type if end else None)
@@ -169,7 +163,7 @@ class DreamMachine:
         return self._take(request, body, body.model, picture, cents)
 
     async def modify_video(self, request: Request) -> Response:
-        body = await _read(request, bodies.Modify)
+        body = await bodies.read(request, _invalid, bodies.Modify)
         _check_prompt(body.prompt, required=False)
         source = self._source(body)
         picture = Picture(body.prompt or source.prompt, source.aspect_ratio, source.resolution, source.seconds)
@@ -177,7 +171,7 @@ class DreamMachine:
         return self._take(request, body, body.model, picture, cents)
 
     async def reframe_video(self, request: Request) -> Response:
-        body = await _read(request, bodies.ReframeVideo)
+        body = await bodies.read(request, _invalid, bodies.ReframeVideo)
         _check_prompt(body.prompt, required=False)
         source = self._source(body)
         picture = Picture(body.prompt or source.prompt, body.aspect_ratio, source.resolution, source.seconds)
@@ -185,7 +179,7 @@ class DreamMachine:
         return self._take(request, body, body.model, picture, cents)
 
     async def create_image(self, request: Request) -> Response:
-        body = await _read(request, bodies.Image)
+        body = await bodies.read(request, _invalid, bodies.Image)
         reference = body.image_ref or body.style_ref or body.character_ref or body.modify_image_ref
         _check_prompt(body.prompt, required=not reference)
         picture = Picture(body.prompt or "", body.aspect_ratio or "16:9", format=body.format or "jpg")
@@ -194,15 +188,15 @@ class DreamMachine:
         return self._take(request, body, body.model, picture, IMAGE_CENTS[body.model], seconds=seconds)
 
     async def reframe_image(self, request: Request) -> Response:
-        body = await _read(request, bodies.ReframeImage)
+        body = await bodies.read(request, _invalid, bodies.ReframeImage)
         _check_prompt(body.prompt, required=False)
-        own = self._own(body.media.url)
+        own, _ = self.world.linked(body.media.url)
         prompt = body.prompt or (own.picture.prompt if own else "")
         picture = Picture(prompt, body.aspect_ratio, format=body.format or "jpg")
         return self._take(request, body, body.model, picture, IMAGE_CENTS[body.model])
 
     async def upscale(self, request: Request) -> Response:
-        body = await _read(request, bodies.Upscale)
+        body = await bodies.read(request, _invalid, bodies.Upscale)
         source = self._own_video(request.path_params["id"], 404)
         steps = list(PIXELS)
         better = steps[min(steps.index(source.picture.resolution) + 1, len(steps) - 1)]
@@ -210,7 +204,7 @@ class DreamMachine:
         return self._take(request, body, source.model, picture, UPSCALE_CENTS, status=200)
 
     async def add_audio(self, request: Request) -> Response:
-        body = await _read(request, bodies.Audio)
+        body = await bodies.read(request, _invalid, bodies.Audio)
         source = self._own_video(request.path_params["id"], 404)
         picture = dataclasses.replace(source.picture, audio=True)
         return self._take(request, body, source.model, picture, AUDIO_CENTS, status=200)
@@ -223,7 +217,7 @@ class DreamMachine:
             page = bodies.Page.model_validate(dict(request.query_params))
         except ValidationError as error:
             raise _invalid(error, "query") from None
-        newest_first = list(reversed(self.world.jobs.values()))
+        newest_first = [job for job in reversed(self.world.jobs.values()) if job.api == "dream_machine"]
         shown = newest_first[page.offset : page.offset + page.limit]
         return JSONResponse(
             {
@@ -243,7 +237,7 @@ class DreamMachine:
         return JSONResponse({"credit_balance": self.world.balance_cents})
 
     def _known(self, job_id: str, status: int) -> Job:
-        if job := self.world.jobs.get(job_id):
+        if job := self.world.find(job_id, "dream_machine"):
             return job
         raise HTTPException(status, "Generation not found")
 
@@ -255,13 +249,9 @@ class DreamMachine:
             raise HTTPException(400, f"Generation {job_id} is not completed")
         return job
 
-    def _own(self, url: str) -> Job | None:
-        parts = urlsplit(url).path.split("/")
-        return self.world.jobs.get(parts[2]) if len(parts) == 4 and parts[1] == "media" else None
-
     def _source(self, body: bodies.Modify | bodies.ReframeVideo) -> Picture:
         """The clip to start from. One from elsewhere is taken unseen, as 5 seconds of 720p."""
-        own = self._own(body.media.url)
+        own, _ = self.world.linked(body.media.url)
         if own is None or own.output != "video":
             return Picture("", seconds=5.0)
         longest = LONGEST_SOURCE[body.generation_type][body.model]
@@ -271,10 +261,8 @@ class DreamMachine:
 
     def _unreadable(self, url: str) -> bool:
         """A link of ours that would not be served. Luma would fetch it, and fail."""
-        own, parts = self._own(url), urlsplit(url)
-        return own is not None and bool(
-            self.world.link_refusal(own.id, parts.path.split("/")[3], dict(parse_qsl(parts.query)))
-        )
+        own, served = self.world.linked(url)
+        return own is not None and not served
 
     def _take(
         self,
@@ -289,12 +277,12 @@ class DreamMachine:
     ) -> Response:
         echo = body.model_dump(exclude_none=True)
         prompt = echo.get("prompt", "")
-        output: Literal["video", "image"] = "video" if picture.seconds else "image"
+        output: Output = "video" if picture.seconds else "image"
         self._check_limits(prompt, output)
-        if "[sandbox:credits]" in prompt or cents > self.world.balance_cents:
+        if not self.world.can_pay(prompt, cents):
             raise HTTPException(402, "Insufficient credits")
         if seconds is None:
-            seconds = SECONDS[output] if self.world.seconds is None else self.world.seconds
+            seconds = self.world.job_seconds(output)
         reason = next((FAILURES[tag] for tag in FAILURES if tag in prompt), None)
         if any(self._unreadable(url) for url in _links({**echo, "prompt": None})):
             reason = READ_FAILURE
@@ -304,31 +292,26 @@ class DreamMachine:
         self.world.take(job)
         return JSONResponse(self._generation(request, job), status)
 
-    def _check_limits(self, prompt: str, output: Literal["video", "image"]) -> None:
-        world, now = self.world, self.world.clock()
-        if "[sandbox:rate]" in prompt and prompt not in world.rate_limited:
-            world.rate_limited.add(prompt)
+    def _check_limits(self, prompt: str, output: Output) -> None:
+        if self.world.strikes_rate(prompt):
             raise HTTPException(429, "Rate limit exceeded", {"Retry-After": "2"})
         at_once, per_minute = LIMITS[output]
-        running = [j for j in world.jobs.values() if j.output == output and j.state(now) in ("queued", "dreaming")]
-        if "[sandbox:concurrency]" in prompt or (world.limits and len(running) >= at_once):
+        running, recent = self.world.load("dream_machine", output)
+        if "[sandbox:concurrency]" in prompt or (self.world.limits and len(running) >= at_once):
             raise HTTPException(429, f"Too many concurrent jobs, the limit is {at_once} {output} jobs")
-        everything = (*world.jobs.values(), *world.deleted.values())
-        recent = [j for j in everything if j.output == output and now - j.created_at < 60]
-        if world.limits and len(recent) >= per_minute:
+        if self.world.limits and len(recent) >= per_minute:
             raise HTTPException(429, f"Rate limit exceeded, the limit is {per_minute} {output} requests per minute")
 
     def _generation(self, request: Request, job: Job) -> dict[str, Any]:
         """Source: lumaai 1.21.0 types/generation.py"""
         state = job.state(self.world.clock())
-        base_url = f"{request.url.scheme}://{request.url.netloc}"
-        assets = {asset: self.world.link(base_url, job, name) for asset, name in job.files.items()}
+        assets = {asset: self.world.link(request, f"media/{job.id}/{name}") for asset, name in job.files.items()}
         return {
             "id": job.id,
             "generation_type": job.output,
             "state": state,
             "failure_reason": job.failure_reason if state == "failed" else None,
-            "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat().replace("+00:00", "Z"),
+            "created_at": timestamp(job.created_at),
             "assets": assets if state == "completed" else None,
             "model": job.model,
             "request": job.request,

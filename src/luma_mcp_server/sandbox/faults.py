@@ -21,6 +21,7 @@ invented generation. Over HTTP: ``POST /sandbox/faults`` takes a JSON list of th
 
 import dataclasses
 import json
+import uuid
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,6 +70,9 @@ class Received:
     path: str
     query: dict[str, str]
     body: Any
+    """Inline media is replaced by its length; an upload is not read at all."""
+    request_id: str | None = None
+    """The caller's X-Request-Id."""
 
 
 class Gate:
@@ -83,23 +87,29 @@ class Gate:
             await self.app(scope, receive, send)
             return
 
+        request = Request(scope, receive)
+        request_id = request.headers.get("x-request-id")
+
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Date"] = formatdate(self.world.clock(), usegmt=True)
                 headers["Server"] = "luma-sandbox"
+                if scope["path"].startswith("/v1/"):  # Source: Luma Agents docs, error handling
+                    headers["X-Request-Id"] = request_id or str(uuid.uuid4())
+                    headers["X-API-Version"] = "2026-04-01"
             await send(message)
 
         self.world.settle()
-        request = Request(scope, receive)
         if scope["path"].startswith("/sandbox/"):
             await self.app(scope, receive, stamped)
             return
-        body = await request.body()
-        again = _replay(body, receive)
-        self.world.requests.append(
-            Received(scope["method"], scope["path"], dict(request.query_params), _readable(body))
-        )
+        body, again = None, receive
+        if not scope["path"].startswith("/uploads/"):  # an upload may be too big to keep
+            content = await request.body()
+            body, again = _readable(content), _replay(content, receive)
+        query = dict(request.query_params)
+        self.world.requests.append(Received(scope["method"], scope["path"], query, body, request_id))
         fault = self._next_fault(scope["method"], scope["path"])
         if fault is None:
             await self.app(scope, again, stamped)
@@ -122,9 +132,19 @@ class Gate:
 
 def _readable(body: bytes) -> Any:
     try:
-        return json.loads(body) if body else None
+        return without_media(json.loads(body)) if body else None
     except ValueError:
-        return body.decode(errors="replace")
+        return body[:1000].decode(errors="replace")
+
+
+def without_media(value: Any) -> Any:
+    """A body in which inline media is replaced by its length."""
+    if isinstance(value, list):
+        return [without_media(part) for part in value]
+    if isinstance(value, dict):
+        media = {"data": f"({len(data)} characters)"} if len(data := str(value.get("data"))) > 200 else {}
+        return {name: without_media(part) for name, part in (value | media).items()}
+    return value
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -29,7 +29,7 @@ SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "YuGothM.ttc", "Hiragino Sans GB.ttc"
 
 # As many pixels for every ratio, like the sizes that Luma publishes for reframing. Above 720p nothing is gained but
 # waiting, so bigger clips are drawn at 720p.
-PIXELS = {"540p": 960 * 540, "720p": 1280 * 720, "still": 1024 * 1024}
+PIXELS = {"360p": 640 * 360, "540p": 960 * 540, "720p": 1280 * 720, "still": 1024 * 1024}
 
 
 @dataclasses.dataclass(frozen=True)
