@@ -8,6 +8,7 @@
     │   ├── NotFound        404
     │   └── TooManyRequests 429, with the seconds to wait if Luma named them
     ├── AnswerLost          the request left, but no usable answer came back: a job may have been bought
+    ├── StillUploading      a local file is not at Luma yet, and the upload goes on: nothing was bought
     └── JobFailed           Luma took the job, and it failed
 
 `NotSent`, `Refused` and `AnswerLost` are, with success, the four outcomes of a purchase.
@@ -74,12 +75,16 @@ class AnswerLost(LumaServerError):
         self.retry_after = retry_after
 
 
+class StillUploading(LumaServerError):
+    """The call's time is over before its file is at Luma; the upload goes on. Nothing was bought."""
+
+
 class JobFailed(LumaServerError):
     """A generation ended as failed."""
 
 
-_QUERY = re.compile(r"(?<=[\w/])[?#](?=\S*=)[^\s\"'<>]*")
-"""What may sign a link: the query of a URL, whole or cut, with or without its scheme and host."""
+_SIGNED = re.compile(r"(?<=://)([^\s?#%\"'<>]*)(?:[?#]|%3F)[^\s\"'<>]*|[?&#][^\s=&\"'<>]+=[^\s\"'<>]*", re.IGNORECASE)
+"""What may sign a link: all that follows its path, and what looks like a query without one."""
 
 _LONGEST_QUOTE = 200
 
@@ -88,5 +93,5 @@ def quote(text: str, *, secret: str = "") -> str:
     """Somebody else's words made fit for a message: one line, no key, no query of a link, at most 200 characters."""
     if secret:
         text = text.replace(secret, "…")
-    text = " ".join(_QUERY.sub("", text).split())
+    text = " ".join(_SIGNED.sub(r"\1", text).split())
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"

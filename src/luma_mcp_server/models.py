@@ -3,23 +3,21 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Api = Literal["dream_machine", "agents"]
 MediaType = Literal["video", "image"]
-AspectRatio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"]
-Resolution = Literal["540p", "720p", "1080p", "4k"]
-Duration = Literal["5s", "9s"]
+AspectRatio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21", "3:2", "2:3", "2:1", "1:2", "3:1", "1:3"]
+Resolution = Literal["360p", "540p", "720p", "1080p", "4k"]
+Duration = Literal["5s", "9s", "10s"]
 OutputFormat = Literal["jpg", "png"]
 Mode = Literal[
     "adhere_1", "adhere_2", "adhere_3", "flex_1", "flex_2", "flex_3", "reimagine_1", "reimagine_2", "reimagine_3"
 ]
 State = Literal["queued", "dreaming", "completed", "failed"]
 Direction = Literal["forward", "backward"]
-# Source of all of them: lumaai 1.21.0, types/generations/*_params.py and types/generation.py.
-
-RESOLUTIONS: tuple[Resolution, ...] = ("540p", "720p", "1080p", "4k")
-"""From small to large."""
+# What either API has. Source: lumaai 1.21.0, types/generations/*_params.py and types/generation.py; luma-agents 0.5.0,
+# types/generation_create_params.py, types/video_resolution.py and types/video_duration.py.
 
 
 class Value(BaseModel):
@@ -28,12 +26,36 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class Media(Value):
-    """A picture or clip that a request starts from."""
+class LocalFile(Value):
+    """A file of the user's, ready to be sent: inline, or uploaded before."""
 
-    url: str
+    path: str
+    media_type: str
+    """MIME type, by its content."""
+
+    digest: str
+    """SHA-256 of its content."""
+
+    size: int
+    """Bytes."""
+
+    data: str | None = Field(default=None, repr=False)
+    """Its content in base64, where it is small enough to travel inside a request."""
+
+    file_id: str | None = None
+    """Luma's id of the uploaded file, otherwise."""
+
+
+class Media(Value):
+    """A picture or clip that a request starts from: a link, or a local file."""
+
+    url: str = ""
+    file: LocalFile | None = None
     generation_id: str | None = None
     """The generation whose link `url` is."""
+
+    api: Api | None = None
+    """The API that this generation belongs to."""
 
     weight: float | None = None
     """How much it counts, 0 to 1."""
@@ -54,11 +76,11 @@ class VideoRequest(Value):
     aspect_ratio: str | None = None
     start_image: Media | None = None
     end_image: Media | None = None
-    start_video: str | None = None
-    """Id of the generation that the new clip goes on from."""
+    start_video: Media | None = None
+    """The generation that the new clip goes on from."""
 
-    end_video: str | None = None
-    """Id of the generation that the new clip leads to."""
+    end_video: Media | None = None
+    """The generation that the new clip leads to."""
 
     loop: bool = False
     concepts: tuple[str, ...] = ()
@@ -86,6 +108,7 @@ class ModifyVideoRequest(Value):
     source: Media
     mode: Mode
     prompt: str
+    resolution: str | None = None
     start_image: Media | None = None
     callback_url: str | None = None
 
@@ -111,6 +134,7 @@ class ReframeRequest(Value):
     source: Media
     aspect_ratio: AspectRatio
     prompt: str | None = None
+    resolution: str | None = None
     placement: Placement = Placement()
     output_format: OutputFormat | None = None
     start_image: Media | None = None
@@ -120,7 +144,7 @@ class ReframeRequest(Value):
 class UpscaleRequest(Value):
     """A generated clip in a higher resolution."""
 
-    generation_id: str
+    source: Media
     resolution: str
     callback_url: str | None = None
 
@@ -128,7 +152,7 @@ class UpscaleRequest(Value):
 class AudioRequest(Value):
     """Sound for a generated clip."""
 
-    generation_id: str
+    source: Media
     prompt: str | None = None
     negative_prompt: str | None = None
     callback_url: str | None = None
@@ -144,7 +168,7 @@ class Generation(Value):
     request_id: str | None = None
     """Ours, in place of `generation_id` while Luma has not said one."""
 
-    api: Api
+    api: Api | None = None
     type: MediaType | None = None
     state: str
     """One of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer."""
@@ -169,6 +193,9 @@ class Generation(Value):
     failure_reason: str | None = None
     charged: Literal["yes", "no", "unknown"] | None = None
     estimated_cost_usd: float | None = None
+    files_sent: tuple[str, ...] | None = None
+    """Local files that went to Luma for it."""
+
     sandbox: bool | None = None
     warnings: tuple[str, ...] | None = None
     next_step: str | None = None
@@ -194,6 +221,7 @@ class GenerationList(Value):
     generations: tuple[Generation, ...]
     has_more: bool
     next_offset: int | None = None
+    sandbox: bool | None = None
     warnings: tuple[str, ...] | None = None
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .models import (
     Api,
+    AspectRatio,
     AudioRequest,
     Duration,
     ImageRequest,
@@ -16,14 +17,20 @@ from .models import (
     VideoRequest,
 )
 
-PRICES_AS_OF = "2025 (video), 2026-07-09 (images)"
+PRICES_AS_OF = "2025 (ray-2, ray-flash-2), 2026-07 (photon), 2026-10-08 (ray-3.2, uni)"
+
+PRICE_NOTES = (
+    "Dream Machine clips at 16:9. Extending and interpolating cost as much as a new 5s clip; reframing with ray-2 and "
+    "ray-flash-2 as much as their clip. Not published: upscale, audio, extending in 360p, edits that last "
+    "neither 5 nor 10 s. Failed jobs are refunded, with the Agents API moderated and broken ones."
+)
 
 _PIXELS: dict[str, int] = {"540p": 960 * 540, "720p": 1280 * 720, "1080p": 1920 * 1080, "4k": 3840 * 2160}
 _FRAMES_PER_SECOND = 24
-# Luma publishes neither; these sizes and this rate reproduce every price that it has published for 16:9.
+# Luma publishes neither for its Dream Machine models; these reproduce every price that it has published for 16:9.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """One of Luma's models.
 
@@ -41,6 +48,7 @@ class Model:
     per_megapixel: float | None = None
     per_modified_megapixel: float | None = None
     per_image: float | None = None
+    aspect_ratios: tuple[AspectRatio, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     durations: tuple[Duration, ...] = ()
     longest_modify_s: int | None = None
@@ -50,43 +58,123 @@ class Model:
 
 _VIDEO = "text or images to video, loop, concepts, extend, interpolate, modify, reframe; upscale and audio on its clips"
 _IMAGE = "text to image, image, style and character references, modify, reframe"
-_SIZES: tuple[Resolution, ...] = ("540p", "720p", "1080p", "4k")
-_LENGTHS: tuple[Duration, ...] = ("5s", "9s")
+_RAY_3 = "text or images to video, loop, extend, modify, reframe; local files; silent"
+_UNI = "text to image, image references, modify; local files"
+DREAM_MACHINE_RATIOS: tuple[AspectRatio, ...] = ("1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21")
+DREAM_MACHINE_RESOLUTIONS: tuple[Resolution, ...] = ("540p", "720p", "1080p", "4k")
+DREAM_MACHINE_DURATIONS: tuple[Duration, ...] = ("5s", "9s")
+# Source: lumaai 1.21.0, types/generations/video_create_params.py.
+
+AGENTS_VIDEO_RATIOS: tuple[AspectRatio, ...] = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9")
+AGENTS_IMAGE_RATIOS: tuple[AspectRatio, ...] = ("16:9", "9:16", "1:1", "3:2", "2:3", "2:1", "1:2", "3:1", "1:3")
+AGENTS_RESOLUTIONS: tuple[Resolution, ...] = ("360p", "540p", "720p", "1080p")
+AGENTS_DURATIONS: tuple[Duration, ...] = ("5s", "10s")
+# Source: Luma Agents API documentation, error handling and image generation guide; luma-agents 0.5.0, types.
 
 MODELS: dict[str, Model] = {
     model.id: model
     for model in (
         Model(
+            "ray-3.2",
+            "agents",
+            "video",
+            _RAY_3,
+            aspect_ratios=AGENTS_VIDEO_RATIOS,
+            resolutions=AGENTS_RESOLUTIONS,
+            durations=AGENTS_DURATIONS,
+            longest_modify_s=18,
+            longest_reframe_s=30,
+        ),
+        Model(
+            "uni-1",
+            "agents",
+            "image",
+            f"{_UNI}; cheaper",
+            per_image=0.0404,
+            aspect_ratios=AGENTS_IMAGE_RATIOS,
+        ),
+        Model(
             "ray-2",
             "dream_machine",
             "video",
             f"{_VIDEO}; best quality",
-            0.0064,
-            0.01582,
-            None,
-            _SIZES,
-            _LENGTHS,
-            10,
-            10,
+            per_megapixel=0.0064,
+            per_modified_megapixel=0.01582,
+            aspect_ratios=DREAM_MACHINE_RATIOS,
+            resolutions=DREAM_MACHINE_RESOLUTIONS,
+            durations=DREAM_MACHINE_DURATIONS,
+            longest_modify_s=10,
+            longest_reframe_s=10,
         ),
         Model(
             "ray-flash-2",
             "dream_machine",
             "video",
             f"{_VIDEO}; faster, a third of the price",
-            0.0022,
-            0.00544,
-            None,
-            _SIZES,
-            _LENGTHS,
-            15,
-            30,
+            per_megapixel=0.0022,
+            per_modified_megapixel=0.00544,
+            aspect_ratios=DREAM_MACHINE_RATIOS,
+            resolutions=DREAM_MACHINE_RESOLUTIONS,
+            durations=DREAM_MACHINE_DURATIONS,
+            longest_modify_s=15,
+            longest_reframe_s=30,
         ),
-        Model("photon-1", "dream_machine", "image", f"{_IMAGE}; best quality", per_image=0.015),
-        Model("photon-flash-1", "dream_machine", "image", f"{_IMAGE}; faster, cheaper", per_image=0.004),
+        Model(
+            "photon-1",
+            "dream_machine",
+            "image",
+            f"{_IMAGE}; best quality",
+            per_image=0.015,
+            aspect_ratios=DREAM_MACHINE_RATIOS,
+        ),
+        Model(
+            "photon-flash-1",
+            "dream_machine",
+            "image",
+            f"{_IMAGE}; faster, cheaper",
+            per_image=0.004,
+            aspect_ratios=DREAM_MACHINE_RATIOS,
+        ),
+        Model(
+            "uni-1-max", "agents", "image", f"{_UNI}; best quality", per_image=0.10, aspect_ratios=AGENTS_IMAGE_RATIOS
+        ),
     )
 }
 """The models, in the order in which they are taken when a call names none."""
+
+_RAY_3_CLIP = {
+    "5s": {"360p": 0.06, "540p": 0.15, "720p": 0.30, "1080p": 1.20},
+    "10s": {"360p": 0.18, "540p": 0.45, "720p": 0.90, "1080p": 3.60},
+}
+_RAY_3_EDIT = {
+    "5s": {"360p": 0.54, "540p": 0.72, "720p": 1.08, "1080p": 2.16},
+    "10s": {"360p": 1.08, "540p": 1.44, "720p": 2.16, "1080p": 4.32},
+}
+_RAY_3_REFRAME_PER_S = {"360p": 0.03, "540p": 0.06, "720p": 0.12, "1080p": 0.36}
+_UNI_NEXT_REF = 0.0030
+"""Source of the Agents prices: Luma Agents API documentation, pricing page, as read 2026-09 and 2026-10-08."""
+
+
+def _agents(request: Request) -> float | None:
+    """Price of a job of the Agents API, in dollars; nothing for lengths that it names no price for."""
+    match request:
+        case VideoRequest():
+            if request.start_video or request.end_video:
+                # One block of 5s; no price is published for extending in 360p.
+                return None if request.resolution == "360p" else _RAY_3_CLIP["5s"].get(request.resolution)
+            return _RAY_3_CLIP.get(request.duration, {}).get(request.resolution)
+        case ModifyVideoRequest():
+            return _RAY_3_EDIT.get(request.source.duration or "", {}).get(request.resolution or "")
+        case ReframeRequest():
+            seconds = (request.source.duration or "").removesuffix("s")
+            rate = _RAY_3_REFRAME_PER_S.get(request.resolution or "")
+            return round(rate * int(seconds), 2) if rate and seconds.isdigit() else None
+        case ImageRequest():
+            model = MODELS.get(request.model)
+            references = len(request.image_refs) + bool(request.source)
+            return round(model.per_image + references * _UNI_NEXT_REF, 4) if model and model.per_image else None
+        case _:
+            return None
 
 
 def _clip(rate: float | None, resolution: str | None, duration: str | None) -> float | None:
@@ -100,8 +188,8 @@ def _clip(rate: float | None, resolution: str | None, duration: str | None) -> f
 def estimate(request: Request) -> float | None:
     """What a request costs at the published prices, in US dollars; nothing where none is published."""
     model = None if isinstance(request, UpscaleRequest | AudioRequest) else MODELS.get(request.model)
-    if model is None:
-        return None
+    if model is None or model.api == "agents":
+        return _agents(request) if model else None
     match request:
         case VideoRequest():
             return _clip(model.per_megapixel, request.resolution, request.duration)
@@ -117,10 +205,24 @@ def estimate(request: Request) -> float | None:
             return None
 
 
+def default_price(model: Model) -> float | None:
+    """What its plainest job costs, in US dollars: an image, or a clip of 5s in 720p."""
+    return model.per_image if model.per_image is not None else price_list(model).get("720p 5s")
+
+
 def price_list(model: Model) -> dict[str, float]:
     """All the prices of one model, in US dollars, by what is bought."""
     if model.per_image is not None:
-        return {"image": model.per_image}
+        return {"image": model.per_image} | ({"each reference": _UNI_NEXT_REF} if model.api == "agents" else {})
+    if model.api == "agents":
+        tables = {"": _RAY_3_CLIP, "modify ": _RAY_3_EDIT}
+        clips = {
+            f"{what}{size} {length}": usd
+            for what, table in tables.items()
+            for length in table
+            for size, usd in table[length].items()
+        }
+        return clips | {f"reframe {size} per s": usd for size, usd in _RAY_3_REFRAME_PER_S.items()}
     made = {
         f"{resolution} {duration}": price
         for resolution in model.resolutions

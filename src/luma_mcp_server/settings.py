@@ -4,10 +4,12 @@ Reading never fails. A value that can't be used is kept as a `Problem`, and each
 the problem's sentence, so that the server always starts and can say what is wrong.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
@@ -18,21 +20,30 @@ AGENTS_KEY_PREFIX = "luma-api-"
 """Source: Luma Agents API documentation, error handling page: any other key is answered with 401."""
 
 SANDBOX_KEY = "luma-sandbox-key"
-"""The only key that the sandbox takes. Luma would refuse it, so what it makes is never real."""
+AGENTS_SANDBOX_KEY = "luma-api-sandbox-key"
+"""The only keys that the sandbox takes. Luma would refuse them, so what they make is never real."""
 
 DREAM_MACHINE_URL = "https://api.lumalabs.ai/dream-machine/v1"
 """Source: lumaai 1.21.0 _client.py."""
+
+AGENTS_URL = "https://agents.lumalabs.ai/v1"
+"""Source: luma-agents 0.5.0 _client.py."""
+
+AGENTS_KEYS_PAGE = "platform.lumalabs.ai"
+"""Source: Luma Agents API FAQ."""
 
 DREAM_MACHINE_KEYS_PAGE = "lumalabs.ai/dream-machine/api/keys"
 """Source: Luma's Dream Machine API documentation."""
 
 VARIABLES = {
-    "LUMA_API_KEY": ("none", "Luma API key (`LUMAAI_API_KEY` is read too)"),
-    "LUMA_AGENTS_API_KEY": ("none", "key of Luma's Agents API; this version recognises it but can't use it yet"),
-    "LUMAAI_BASE_URL": (DREAM_MACHINE_URL, "base URL of the Dream Machine API: https, or http on this computer"),
+    "LUMA_API_KEY": ("none", "key of either of Luma's APIs, told apart by its prefix (`LUMAAI_API_KEY` is read too)"),
+    "LUMA_AGENTS_API_KEY": ("none", "key of the Agents API beside one of the Dream Machine API"),
+    "LUMA_BASE_URL": (AGENTS_URL, "base URL of the Agents API: https, or http on this computer"),
+    "LUMAAI_BASE_URL": (DREAM_MACHINE_URL, "base URL of the Dream Machine API, likewise"),
     "LUMA_MCP_WAIT_S": ("45", "longest time that one call takes, in seconds, 0 to 3600"),
     "LUMA_MCP_OUTPUT_DIR": ("~/Luma", "folder that finished videos and images are saved in"),
     "LUMA_MCP_SAVE": ("on", "`off`: answer with links alone, save only when asked"),
+    "LUMA_MCP_INPUT_DIRS": ("~", "folders that local files may come from, separated by commas; `off` refuses all"),
     "LUMA_MCP_CALLBACK_HOSTS": ("none", "hosts that `callback_url` may name, separated by commas"),
     "LUMA_MCP_SANDBOX": ("off", "`on` (or `--sandbox`): use the built-in sandbox instead of Luma; free"),
 }
@@ -41,7 +52,7 @@ VARIABLES = {
 MAX_WAIT_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     """A value that can't be used."""
 
@@ -50,7 +61,7 @@ class Problem:
     """What is wrong and what to set, complete by itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """The settings of one server."""
 
@@ -58,12 +69,14 @@ class Settings:
     """Key of the Dream Machine API."""
 
     key_variable: str = "LUMA_API_KEY"
-    """The variable that the key came from, for messages."""
+    """The variable that it came from, for messages."""
 
-    agents_key_variable: str | None = None
-    """The variable that holds an Agents key, if one does."""
+    agents_key: str | None = field(default=None, repr=False)
+    """Key of the Agents API."""
 
+    agents_key_variable: str = "LUMA_API_KEY"
     base_url: str = DREAM_MACHINE_URL
+    agents_url: str = AGENTS_URL
     wait_s: float = 45.0
     """Longest time that one call takes, in seconds."""
 
@@ -71,6 +84,12 @@ class Settings:
     """Absolute; none when the setting can't be used."""
 
     save: bool = True
+    home: Path | None = None
+    """The user's home folder, where it is known."""
+
+    input_dirs: tuple[Path, ...] = ()
+    """Folders that local files may come from."""
+
     callback_hosts: tuple[str, ...] = ()
     start_sandbox: bool = False
     """The user asked for the built-in sandbox: whoever serves starts one and calls `on_sandbox`."""
@@ -88,25 +107,31 @@ class Settings:
             return environ.get(variable, "").strip() or None
 
         def refuse(variable: str, sentence: str) -> None:
-            problems.append(Problem(variable, f"{variable} {sentence}"))
+            problems.append(Problem(variable, f"{variable} {sentence} Nothing was sent: correct it, then restart."))
 
-        api_key, key_variable, agents_key_variable = None, KEY_VARIABLES[0], None
+        api_key = agents_key = None
+        key_variable = agents_key_variable = KEY_VARIABLES[0]
         for variable in (*KEY_VARIABLES, AGENTS_KEY_VARIABLE):
             key = _clean_key(environ.get(variable, ""))
             if key is None:
+                if environ.get(variable, "").strip():
+                    refuse(variable, "holds a placeholder, not a key: your client did not fill it in.")
                 continue
             if wrong := _wrong_key(key):
                 refuse(variable, wrong)
             elif key.startswith(AGENTS_KEY_PREFIX):
-                agents_key_variable = agents_key_variable or variable
+                if agents_key is None:
+                    agents_key, agents_key_variable = key, variable
             elif variable == AGENTS_KEY_VARIABLE:
                 refuse(variable, f"does not hold an Agents key: those start with {AGENTS_KEY_PREFIX}.")
             elif api_key is None:
                 api_key, key_variable = key, variable
 
-        base_url = (read("LUMAAI_BASE_URL") or DREAM_MACHINE_URL).rstrip("/")
-        if wrong := _wrong_base_url(base_url):
-            refuse("LUMAAI_BASE_URL", wrong)
+        urls = {"LUMAAI_BASE_URL": DREAM_MACHINE_URL, "LUMA_BASE_URL": AGENTS_URL}
+        for variable, default in urls.items():
+            urls[variable] = (read(variable) or default).rstrip("/")
+            if wrong := _wrong_base_url(urls[variable]):
+                refuse(variable, wrong)
 
         wait_s = 45.0
         if (text := read("LUMA_MCP_WAIT_S")) is not None:
@@ -118,15 +143,24 @@ class Settings:
                 refuse("LUMA_MCP_WAIT_S", f"must be a number of seconds from 0 to {MAX_WAIT_S:.0f}.")
                 wait_s = 45.0
 
-        # An unknown HOME leaves `~` as it is, which is then refused as a relative path.
-        text = read("LUMA_MCP_OUTPUT_DIR") or "~/Luma"
-        output_dir: Path | None = Path(text)
-        if text.startswith("~"):
-            home = environ.get("HOME") or environ.get("USERPROFILE")
-            output_dir = Path(home, text[1:].lstrip("/\\")) if home and text[1:2] in ("", "/", "\\") else None
-        if output_dir is None or not output_dir.is_absolute():
-            refuse("LUMA_MCP_OUTPUT_DIR", "must be an absolute path, or start with ~/.")
-            output_dir = None
+        home = environ.get("HOME") or environ.get("USERPROFILE")
+
+        def folder(variable: str, text: str) -> Path | None:
+            path: Path | None = Path(text)
+            if text.startswith("~"):
+                if not home or not Path(home).is_absolute():
+                    refuse(variable, f"is {text}, but your home folder (HOME) is unknown: set it to an absolute path.")
+                    return None
+                path = Path(home, text[1:].lstrip("/\\")) if text[1:2] in ("", "/", "\\") else None
+            if path is None or not path.is_absolute():
+                refuse(variable, "must be an absolute path, or start with ~/.")
+                return None
+            return path
+
+        output_dir = folder("LUMA_MCP_OUTPUT_DIR", read("LUMA_MCP_OUTPUT_DIR") or "~/Luma")
+        inputs = read("LUMA_MCP_INPUT_DIRS") or "~"
+        names = [] if inputs.lower() in _OFF else [name.strip() for name in inputs.split(",") if name.strip()]
+        input_dirs = [path for name in names if (path := folder("LUMA_MCP_INPUT_DIRS", name))]
 
         def switch(variable: str, default: bool) -> bool:
             text = (read(variable) or "").lower()
@@ -134,16 +168,23 @@ class Settings:
                 refuse(variable, "must be on or off.")
             return text in _ON if text in (*_ON, *_OFF) else default
 
-        hosts = tuple(host.strip().lower() for host in environ.get("LUMA_MCP_CALLBACK_HOSTS", "").split(","))
+        hosts = tuple(filter(None, map(str.strip, environ.get("LUMA_MCP_CALLBACK_HOSTS", "").lower().split(","))))
+        if not all(map(_HOST.fullmatch, hosts)):
+            refuse("LUMA_MCP_CALLBACK_HOSTS", "holds host names alone, such as hooks.example.com, separated by commas.")
+
         return cls(
             api_key=api_key,
             key_variable=key_variable,
+            agents_key=agents_key,
             agents_key_variable=agents_key_variable,
-            base_url=base_url,
+            base_url=urls["LUMAAI_BASE_URL"],
+            agents_url=urls["LUMA_BASE_URL"],
             wait_s=wait_s,
             output_dir=output_dir,
             save=switch("LUMA_MCP_SAVE", True),
-            callback_hosts=tuple(filter(None, hosts)),
+            home=Path(home) if home and Path(home).is_absolute() else None,
+            input_dirs=tuple(input_dirs),
+            callback_hosts=hosts,
             start_sandbox=switch("LUMA_MCP_SANDBOX", False),
             problems=tuple(problems),
             unknown_variables=tuple(
@@ -152,18 +193,25 @@ class Settings:
         )
 
     @property
-    def sandbox(self) -> bool:
-        """Whether nothing that is made can be real: only a sandbox takes this key."""
-        return self.api_key == SANDBOX_KEY
+    def apis(self) -> tuple[Literal["agents", "dream_machine"], ...]:
+        """The APIs that there is a key for."""
+        agents: tuple[Literal["agents"], ...] = ("agents",) if self.agents_key is not None else ()
+        return (*agents, "dream_machine") if self.api_key is not None else agents
 
-    def on_sandbox(self, base_url: str) -> "Settings":
-        """The same settings, talking to a sandbox at `base_url` with its key, whatever key was set."""
-        of_api = {*KEY_VARIABLES, AGENTS_KEY_VARIABLE, "LUMAAI_BASE_URL"}
+    @property
+    def sandbox(self) -> bool:
+        """Whether nothing that is made can be real: only a sandbox takes these keys."""
+        return {self.api_key, self.agents_key} <= {SANDBOX_KEY, AGENTS_SANDBOX_KEY, None} and bool(self.apis)
+
+    def on_sandbox(self, base_url: str, agents_url: str) -> "Settings":
+        """The same settings, talking to a sandbox with its keys, whatever keys were set."""
+        of_api = {*KEY_VARIABLES, AGENTS_KEY_VARIABLE, "LUMAAI_BASE_URL", "LUMA_BASE_URL"}
         return replace(
             self,
             api_key=SANDBOX_KEY,
-            agents_key_variable=None,
+            agents_key=AGENTS_SANDBOX_KEY,
             base_url=base_url,
+            agents_url=agents_url,
             problems=tuple(problem for problem in self.problems if problem.variable not in of_api),
         )
 
@@ -173,28 +221,19 @@ class Settings:
             if problem.variable in variables:
                 raise SettingsError(problem.sentence)
 
-    def require_key(self) -> str:
-        """The Dream Machine key.
-
-        Raises:
-            SettingsError: it is missing or unusable, or its host is; the message says what to set.
-        """
-        self.require("LUMAAI_BASE_URL", "LUMA_MCP_SANDBOX")
-        if self.api_key is not None:
-            return self.api_key
-        self.require(*KEY_VARIABLES)
-        if self.agents_key_variable:
-            raise SettingsError(
-                f"{self.agents_key_variable} holds a key of Luma's Agents API, which this version does not speak yet. "
-                f"Nothing was sent. Set LUMA_API_KEY to a Dream Machine key ({DREAM_MACHINE_KEYS_PAGE})."
-            )
-        self.require(AGENTS_KEY_VARIABLE)
+    def require_key(self) -> None:
+        """Raise `SettingsError`, with what to set, unless there is a usable key for at least one API."""
+        self.require("LUMAAI_BASE_URL", "LUMA_BASE_URL", "LUMA_MCP_SANDBOX")
+        if self.apis:
+            return
+        self.require(*KEY_VARIABLES, AGENTS_KEY_VARIABLE)
         raise SettingsError(
             "No Luma API key is set. Nothing was sent. Put LUMA_API_KEY into this server's env in your client's MCP "
-            f"configuration (keys: {DREAM_MACHINE_KEYS_PAGE}) and restart it, or start it with --sandbox: free."
+            f"configuration (keys: {AGENTS_KEYS_PAGE}) and restart it, or start it with --sandbox: free."
         )
 
 
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _ON = ("on", "1", "true", "yes")
 _OFF = ("off", "0", "false", "no")
 
@@ -203,7 +242,7 @@ def _clean_key(text: str) -> str | None:
     """The key without what is easily pasted along with it; none for a placeholder."""
     key = text.strip().strip("\"'").strip()
     if key.lower().startswith("bearer "):
-        key = key[7:].strip()
+        key = key[7:].strip().strip("\"'")
     lowered = key.lower()
     if not key or key.startswith(("${", "$", "<")) or lowered.startswith(("your", "xxx", "…", "...")):
         return None

@@ -1,9 +1,10 @@
 """What a backend is, and which model and API a call goes to. The SDKs are imported by the modules below alone."""
 
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from ..errors import InvalidRequest
-from ..models import Api, Generation, MediaType, Request
+from ..models import Api, Generation, Media, MediaType, Request
 from ..pricing import MODELS
 
 
@@ -12,8 +13,16 @@ class Backend(Protocol):
 
     api: Api
 
-    async def create(self, request: Request) -> Generation:
-        """Send one paid request, once.
+    async def ping(self) -> None:
+        """Raise if the API does not answer."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise `InvalidRequest` for what this API documents as refused, or does not have. Free and offline."""
+        ...
+
+    async def create(self, request: Request, request_id: str) -> Generation:
+        """Send one paid request, once; `request_id` is ours, for tracing where the API takes one.
 
         Raises:
             InvalidRequest: refused before it is sent.
@@ -30,27 +39,96 @@ class Backend(Protocol):
         ...
 
 
-_FAMILIES: dict[MediaType, tuple[str, ...]] = {"video": ("ray-",), "image": ("photon-",)}
-_AGENTS_FAMILIES = ("ray-3", "ray-4", "uni-")
+_FAMILIES: dict[str, tuple[MediaType, Api]] = {
+    "ray-3": ("video", "agents"),
+    "ray-": ("video", "dream_machine"),
+    "uni-": ("image", "agents"),
+    "photon-": ("image", "dream_machine"),
+}
+"""What a model whose id starts so makes, and whose it is; the first that fits counts."""
+
+_KEY_OF: dict[Api, str] = {"agents": "a key of Luma's Agents API", "dream_machine": "a key of Luma's Dream Machine API"}
 
 
-def choose_model(kind: MediaType, asked: str | None, of_source: str | None = None) -> str:
-    """The model for a job: the one asked for, else that of the generation it starts from, else our first.
+def other_api(made_by: str, model: str) -> InvalidRequest:
+    """The refusal of a clip that the other API made."""
+    return InvalidRequest(
+        f"A clip of Luma's {made_by} API can't be continued by {model}. Nothing was sent. Leave model out, or make a "
+        "new clip that starts on an image of its last frame: generate_video(start_image=…)."
+    )
+
+
+def api_of(model: str) -> Api:
+    """The API that a model belongs to."""
+    return next(api for start, (_, api) in _FAMILIES.items() if model.startswith(start))
+
+
+def candidates(
+    kind: MediaType, asked: str | None, apis: Collection[str], of_source: str | None = None
+) -> tuple[str, ...]:
+    """The models that may do a job, best first: the one asked for, else the one of its source, else all of ours.
 
     A model that we do not know is let through when it is of a known family: Luma may have added it.
 
+    Args:
+        kind: what is to be made.
+        asked: the model that the caller named.
+        apis: those that there is a key for.
+        of_source: the model of the generation that the job starts from.
+
     Raises:
-        InvalidRequest: it makes something else, or belongs to an API that can't be asked.
+        InvalidRequest: the model asked for makes something else, or there is no key for it.
     """
-    ours = [model.id for model in MODELS.values() if model.type == kind]
+    ours = [model.id for model in MODELS.values() if model.type == kind and model.api in apis]
     if asked is None:
-        return of_source if of_source in ours else ours[0]
+        return (of_source,) if of_source in ours else tuple(ours)
     model = asked.strip().lower()
-    if model.startswith(_AGENTS_FAMILIES):
-        raise InvalidRequest(
-            f"{model[:60]} belongs to Luma's Agents API, which this version does not speak yet. Nothing was sent. "
-            f"Use model={' or '.join(ours)}."
-        )
-    if model not in ours and (not model.startswith(_FAMILIES[kind]) or len(model) > 60):
+    made, api = next((known for start, known in _FAMILIES.items() if model.startswith(start)), (None, None))
+    if made != kind or api is None or len(model) > 60:
         raise InvalidRequest(f"{model[:60]!r} is no {kind} model. Nothing was sent. Use model={' or '.join(ours)}.")
-    return model
+    if api not in apis:
+        raise InvalidRequest(f"{model} needs {_KEY_OF[api]}. Nothing was sent. Use model={' or '.join(ours)}.")
+    return (model,)
+
+
+def medias(request: Request) -> Iterator[Media]:
+    """Everything that a request starts from."""
+    for value in vars(request).values():
+        if isinstance(value, Media):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (one for one in value if isinstance(one, Media))
+
+
+_NEAREST = {
+    "9s": "10s",
+    "10s": "9s",
+    "4k": "1080p",
+    "360p": "540p",
+    "9:21": "9:16",
+    "4:3": "3:2",
+    "3:4": "2:3",
+    "21:9": "2:1",
+    "3:2": "4:3",
+    "2:3": "3:4",
+    "2:1": "21:9",
+    "3:1": "21:9",
+    "1:2": "9:16",
+    "1:3": "9:16",
+}
+"""What one API has and the other lacks, and what comes nearest to it there."""
+
+
+def one_of(model: str, parameter: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that a model does not have, and name the nearest that it has.
+
+    Raises:
+        InvalidRequest: it is not allowed.
+    """
+    if value is None or value in allowed:
+        return
+    nearest = _NEAREST.get(value)
+    hint = nearest if nearest in allowed else allowed[0]
+    raise InvalidRequest(
+        f"{model} has no {parameter} {value}. Nothing was sent. Use {parameter}={hint}; it has {', '.join(allowed)}."
+    )

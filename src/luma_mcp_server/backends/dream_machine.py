@@ -1,10 +1,8 @@
 """Luma's Dream Machine API, through its official SDK `lumaai`. No other module imports that SDK."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, cast
 
@@ -26,15 +24,14 @@ from ..models import (
     UpscaleRequest,
     VideoRequest,
 )
+from ..pricing import DREAM_MACHINE_DURATIONS, DREAM_MACHINE_RATIOS, DREAM_MACHINE_RESOLUTIONS
 from ..settings import DREAM_MACHINE_KEYS_PAGE
-from .outcomes import translate, unusable
+from . import medias, one_of, other_api
+from .outcomes import text_of, to_time, translate, unusable
 
 # Importing the SDK sets these to LUMAAI_LOG; below WARNING they write prompts and signed links.
 for _name in ("lumaai", "httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-POST_TIMEOUT_S = 30.0
-"""How long Luma may take to answer a paid request."""
 
 _LOOK_UP_S = 3.0
 """How long an answer may take that the call can do without."""
@@ -50,21 +47,26 @@ class DreamMachine:
         key_variable: the environment variable it came from, for messages.
         base_url: where the API is.
         http: the shared client. The SDK would close it with itself, so the SDK is never closed.
+        if_gone: what to do where Luma says that this API, or a model of it, is retired.
     """
 
     api: Api = "dream_machine"
 
-    def __init__(self, key: str, key_variable: str, base_url: str, http: httpx.AsyncClient) -> None:
-        self._key, self._key_variable = key, key_variable
+    def __init__(self, key: str, key_variable: str, base_url: str, http: httpx.AsyncClient, if_gone: str) -> None:
+        self._key, self._key_variable, self._if_gone = key, key_variable, if_gone
         self._sdk = lumaai.AsyncLumaAI(auth_token=key, base_url=base_url, http_client=http, max_retries=0)
 
-    async def create(self, request: Request) -> Generation:
+    def check(self, request: Request) -> None:
+        """See `Backend.check`."""
+        to_call(request)
+
+    async def create(self, request: Request, request_id: str) -> Generation:  # noqa: ARG002 - this API takes none
         """Send one paid request, once. See `Backend.create`."""
         operation, body = to_call(request)
         send = attrgetter(operation)(self._sdk.generations)
         try:
             with self._translated(paid=True):
-                return self._generation(await send(**body, timeout=POST_TIMEOUT_S), paid=True)
+                return self._generation(await send(**body), paid=True)
         except Refused as refusal:
             if refusal.status != 402:
                 raise
@@ -145,9 +147,14 @@ class DreamMachine:
     def _translated(self, *, paid: bool = False) -> Iterator[None]:
         try:
             yield
-        except (lumaai.APIError, json.JSONDecodeError) as error:
+        except (lumaai.APIError, ValueError, RecursionError) as error:  # the SDK lets what json raises through
             raise translate(
-                error, paid=paid, key=self._key, key_variable=self._key_variable, keys_page=DREAM_MACHINE_KEYS_PAGE
+                error,
+                paid=paid,
+                key=self._key,
+                key_variable=self._key_variable,
+                keys_page=DREAM_MACHINE_KEYS_PAGE,
+                if_gone=self._if_gone,
             ) from error
 
 
@@ -189,11 +196,15 @@ def to_call(request: Request) -> tuple[str, Body]:
             }
         case UpscaleRequest():
             operation = "upscale"
-            body = {"id": request.generation_id, "generation_type": "upscale_video", "resolution": request.resolution}
+            body = {
+                "id": request.source.generation_id,
+                "generation_type": "upscale_video",
+                "resolution": request.resolution,
+            }
         case AudioRequest():
             operation = "audio"
             body = {
-                "id": request.generation_id,
+                "id": request.source.generation_id,
                 "generation_type": "add_audio",
                 "prompt": request.prompt,
                 "negative_prompt": request.negative_prompt,
@@ -220,9 +231,9 @@ def _video(request: VideoRequest) -> Body:
     }
 
 
-def _frame(image: Media | None, video: str | None) -> Body | None:
+def _frame(image: Media | None, video: Media | None) -> Body | None:
     if video is not None:
-        return {"type": "generation", "id": video}
+        return {"type": "generation", "id": video.generation_id}
     return {"type": "image", "url": image.url} if image else None
 
 
@@ -267,12 +278,27 @@ def check(request: Request) -> None:
     Raises:
         InvalidRequest: with a call that would work.
     """
-    prompt = request.prompt if not isinstance(request, UpscaleRequest) else None
-    if prompt is not None and not MIN_PROMPT <= len(prompt.strip()) <= MAX_PROMPT:
+    prompt = None if isinstance(request, UpscaleRequest) else request.prompt
+    # The lower bound is documented for what is made from a prompt, not where one may be left out.
+    least = 0 if isinstance(request, AudioRequest | ReframeRequest) else MIN_PROMPT
+    if prompt is not None and not least <= len(prompt.strip()) <= MAX_PROMPT:
         raise InvalidRequest(
             f"prompt is {len(prompt.strip())} characters long; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}. Nothing was "
             "sent. Describe the subject, what it does, the setting and the camera in a sentence or two."
         )
+    for media in medias(request):
+        if media.file:
+            raise InvalidRequest(
+                f"{media.file.path} is a local file, but Dream Machine models fetch media by URL alone. Nothing was "
+                "sent. Put it at a public https URL, or use an Agents model (ray-3.2, uni-1) with its key."
+            )
+    if isinstance(request, ModifyVideoRequest | ReframeRequest) and request.resolution:
+        raise InvalidRequest(
+            f"{request.model} keeps the source's resolution. Nothing was sent. Leave resolution out; upscale_video "
+            "makes a finished clip larger."
+        )
+    if isinstance(request, VideoRequest | ImageRequest | ReframeRequest):
+        one_of(request.model, "aspect_ratio", request.aspect_ratio, DREAM_MACHINE_RATIOS)
     if isinstance(request, VideoRequest):
         _check_video(request)
     if isinstance(request, ImageRequest):
@@ -291,6 +317,10 @@ def _check_video(request: VideoRequest) -> None:
     if request.model == "ray-1-6":
         # Source: lumaai 1.19.0 dropped it; lumaai-node issue 106: it takes no resolution or duration.
         raise InvalidRequest("ray-1-6 is no longer offered. Nothing was sent. Use model=ray-flash-2 or ray-2.")
+    one_of(request.model, "resolution", request.resolution, DREAM_MACHINE_RESOLUTIONS)
+    one_of(request.model, "duration", request.duration, DREAM_MACHINE_DURATIONS)
+    if any(clip.api != "dream_machine" for clip in (request.start_video, request.end_video) if clip):
+        raise other_api("Agents", request.model)
     if not request.loop:
         return
     both_images = request.start_image and request.end_image
@@ -314,28 +344,24 @@ def as_dict(answer: Any) -> Mapping[str, Any]:
 def parse(raw: Mapping[str, Any], key: str) -> Generation:
     """A generation of Luma's as ours, without the key. Never raises: fields of another shape count as absent."""
 
-    def text(data: object, name: str) -> str | None:
-        value = data.get(name) if isinstance(data, Mapping) else None
-        return value if isinstance(value, str) and value else None
-
     assets, request = raw.get("assets"), raw.get("request")
-    state, model = text(raw, "state") or "unknown", text(raw, "model") or text(request, "model")
-    operation = text(request, "generation_type")
-    kind = _type(text(raw, "generation_type"), f"{operation} {model}", assets)
-    image, reason = text(assets, "image"), text(raw, "failure_reason")
+    state, model = text_of(raw, "state") or "unknown", text_of(raw, "model") or text_of(request, "model")
+    operation = text_of(request, "generation_type")
+    kind = _type(text_of(raw, "generation_type"), f"{operation} {model}", assets)
+    image, reason = text_of(assets, "image"), text_of(raw, "failure_reason")
     return Generation(
-        generation_id=text(raw, "id"),
+        generation_id=text_of(raw, "id"),
         api="dream_machine",
         type=kind,
         operation=operation if operation not in ("video", "image") else None,
         state=state,
         model=model,
-        prompt=text(request, "prompt"),
-        aspect_ratio=text(request, "aspect_ratio"),
-        resolution=text(request, "resolution"),
-        duration=None if _extends(request) else text(request, "duration"),
-        created_at=_time(raw.get("created_at")),
-        video_url=text(assets, "video"),
+        prompt=text_of(request, "prompt"),
+        aspect_ratio=text_of(request, "aspect_ratio"),
+        resolution=text_of(request, "resolution"),
+        duration=None if _extends(request) else text_of(request, "duration"),
+        created_at=to_time(raw.get("created_at")),
+        video_url=text_of(assets, "video"),
         image_url=image if kind != "video" else None,
         thumbnail_url=image if kind == "video" else None,
         failure_reason=quote(reason, secret=key) if state == "failed" and reason else None,
@@ -363,14 +389,3 @@ def _type(said: str | None, words: str, assets: object) -> MediaType | None:
     if any(word in words for word in ("video", "ray", "audio")):
         return "video"
     return "image" if "image" in words or "photon" in words else None
-
-
-def _time(value: object) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value.replace(microsecond=0, tzinfo=value.tzinfo or UTC)

@@ -1,7 +1,8 @@
-"""The one place where the errors of Luma's SDKs become ours."""
+"""What both backends need: the one place where the errors of Luma's SDKs become ours, and odd answers are read."""
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -20,15 +21,18 @@ NEVER_SENT = (
 """Causes of a failure after which nothing can have reached Luma. Every other one leaves that open."""
 
 
-def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str) -> LumaServerError:
+def translate(
+    error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str, if_gone: str = ""
+) -> LumaServerError:
     """Turn an error of a Luma SDK (both are made by the same generator) into one of ours.
 
     Args:
-        error: an `APIError` of the SDK, or the `JSONDecodeError` that it lets through for a cut body.
+        error: an `APIError` of the SDK, or what `json` raised for a body that is none.
         paid: the request would have bought something.
         key: the API key, which no message may contain.
         key_variable: the variable that holds it.
         keys_page: where the user gets another.
+        if_gone: what to do where the answer looks as if the API or the model had been retired.
     """
     response = getattr(error, "response", None)
     if not isinstance(response, httpx.Response):
@@ -37,9 +41,11 @@ def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys
     said = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
     free = " Nothing was charged." if paid else ""
     words = detail.lower()
+    gone = status == 410 or (paid and status in (403, 404)) or any(word in words for word in _RETIRED)
+    if_gone = f" {if_gone}" if gone and if_gone else ""
     if status in (408, 409) or status >= 500 or status < 400:
         return AnswerLost(
-            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid)}",
+            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid)}{if_gone}",
             retry_after=_seconds(response.headers),
         )
     if status == 402 or (status != 429 and "credit" in words):
@@ -49,13 +55,13 @@ def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys
     if status == 401 or (status == 403 and "moderat" not in words):
         return Refused(
             f"Luma refused the API key in {key_variable} ({said}).{free} Put a working key there ({keys_page}) and "
-            "restart this server.",
+            f"restart this server.{if_gone}",
             status=status,
         )
     if status == 404 and paid:
         return NotFound(
             f"Luma did not find what the request names ({said}).{free} Check its ids (list_generations) and its model "
-            "(list_models).",
+            f"(list_models).{if_gone}",
             status=status,
         )
     if status == 404:
@@ -70,13 +76,19 @@ def translate(error: Exception, *, paid: bool, key: str, key_variable: str, keys
         return Refused(
             f"Luma's moderation refused this ({said}).{free} Change the prompt or the images.", status=status
         )
-    return Refused(f"Luma refused the request ({said}).{free} Change what it names, then call again.", status=status)
+    return Refused(
+        f"Luma refused the request ({said}).{free}{if_gone or ' Change what it names, then call again.'}", status=status
+    )
 
 
 def unusable(what: object, *, paid: bool, key: str) -> AnswerLost:
     """The error for a successful status whose body is no generation."""
     shown = "an HTML page" if isinstance(what, str) and "<" in what else quote(repr(what), secret=key)[:80]
     return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid)}")
+
+
+_RETIRED = ("retire", "deprecat", "sunset", "no longer", "discontinu", "end of life", "shut down", "migrate")
+"""Words of an API or a model that is gone. Luma has published none for its Dream Machine API."""
 
 
 def _perhaps_charged(paid: bool) -> str:
@@ -91,8 +103,8 @@ def _without_response(error: Exception, paid: bool) -> LumaServerError:
         why = "took too long to connect" if isinstance(cause, httpx.TimeoutException) else "could not be reached"
         free = " Nothing was sent or charged." if paid else ""
         return NotSent(f"Luma's API {why} ({type(cause).__name__}).{free} Check the network, then call again.")
-    if isinstance(error, json.JSONDecodeError):
-        what = "Luma's answer was cut off"
+    if isinstance(error, ValueError | RecursionError):
+        what = "Luma's answer was cut off or is no JSON"
     elif isinstance(cause, httpx.TimeoutException):
         what = f"Luma's API did not answer in time ({type(cause).__name__})"
     else:
@@ -140,3 +152,21 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
         except (TypeError, ValueError):
             return None
     return seconds if 0 <= seconds < float("inf") else None
+
+
+def text_of(data: object, name: str) -> str | None:
+    """A field of an answer, where it is text that says something."""
+    value = data.get(name) if isinstance(data, Mapping) else None
+    return value if isinstance(value, str) and value else None
+
+
+def to_time(value: object) -> datetime | None:
+    """A time of an answer, to the second, where it is one."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(microsecond=0, tzinfo=value.tzinfo or UTC)
