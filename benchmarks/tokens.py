@@ -18,7 +18,7 @@ import lumaai
 from mcp.client import Client
 from mcp_types import CallToolResult
 
-from luma_mcp_server.sandbox import SANDBOX_KEY, running_sandbox
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, running_sandbox
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
 
@@ -54,7 +54,6 @@ CASES: tuple[tuple[Any, ...], ...] = (
     ("moderation at once", {"status": 400, "detail": "Moderation failed"}, {}),
     ("moderation of the job", {}, {}, "generate_video", {"prompt": "[sandbox:moderation]"}),
     ("no key", {}, {"LUMA_API_KEY": ""}),
-    ("Agents key", {}, {"LUMA_API_KEY": "luma-api-1"}),
     ("misspelt", {}, {}, "reframe_media", {"source": ID, "aspect_ration": "1:1"}),
     ("misspelt five", {}, {}, "reframe_media", {"source": ID, **MISSPELT}),
     ("wrong value", {}, {}, "modify_video", {"source": ID, "prompt": PROMPT, "mode": "flex"}),
@@ -106,7 +105,13 @@ def compact(value: Json) -> str:
 async def measure(origin: str, home: str, note: Callable[[str, int, str], None]) -> None:
     sdk = lumaai.LumaAI(auth_token=SANDBOX_KEY, base_url=f"{origin}/dream-machine/v1")
     key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "LUMA_MCP_OUTPUT_DIR": home}
-    for name, target, environ in (("no key", 3200, {}), ("Dream Machine key", 2700, key)):
+    agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
+    for name, target, environ in (
+        ("no key", 3200, {}),
+        ("both keys", 3200, key | agents),
+        ("Dream Machine key", 2700, key),
+        ("Agents key", 2500, agents),
+    ):
         async with connected(environ) as client:
             tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
         rows = [compact({part: tool[part] for part in ("name", "description", "inputSchema")}) for tool in tools]

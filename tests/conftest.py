@@ -17,12 +17,13 @@ import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult, TextContent
 
-from luma_mcp_server.sandbox import SANDBOX_KEY, Received, Sandbox, create_sandbox
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, Received, Sandbox, create_sandbox
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
 
 ORIGIN = "http://127.0.0.1:8642"
 BASE_URL = f"{ORIGIN}/dream-machine/v1"
+AGENTS_URL = f"{ORIGIN}/v1"
 NOW = 1_790_000_000.0
 
 
@@ -174,11 +175,16 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
         world: Sandbox = sandbox.state.sandbox
         world.draw = False
         wire = Wire(sandbox)
-        defaults = {"HOME": str(tmp_path), "LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": BASE_URL}
+        defaults = {
+            "HOME": str(tmp_path),
+            "LUMA_API_KEY": SANDBOX_KEY,
+            "LUMAAI_BASE_URL": BASE_URL,
+            "LUMA_BASE_URL": AGENTS_URL,
+        }
         given = {name: value for name, value in (defaults | environ).items() if value is not None}
         server = create_server(
             Settings.from_env(given),
-            lambda: httpx.AsyncClient(transport=wire, timeout=30),
+            lambda: httpx.AsyncClient(transport=wire, timeout=httpx.Timeout(30, connect=5)),
             now=lambda: datetime.fromtimestamp(world.clock(), UTC),
         )
         mode = "legacy" if era == "legacy" else "auto"
@@ -186,6 +192,20 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
             yield Desk(client, world, wire, tmp_path / "Luma")
 
     return opened
+
+
+@pytest.fixture
+async def agents_desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
+    """A desk with an Agents key alone."""
+    async with open_desk(LUMA_API_KEY=AGENTS_SANDBOX_KEY) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def both_desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
+    """A desk with a key for each API."""
+    async with open_desk(LUMA_AGENTS_API_KEY=AGENTS_SANDBOX_KEY) as opened:
+        yield opened
 
 
 @pytest.fixture

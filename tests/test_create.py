@@ -242,7 +242,7 @@ async def test_a_clip_is_upscaled_by_one_step_unless_a_resolution_is_named(
     assert desk.posts[-1].body == {"generation_type": "upscale_video", "resolution": resolution}
     assert larger["resolution"] == resolution
     assert "estimated_cost_usd" not in larger
-    assert "is not published" in larger["warnings"][0]
+    assert "not known beforehand" in larger["warnings"][0]
 
 
 async def test_a_clip_of_the_largest_resolution_is_not_upscaled(desk) -> None:
@@ -250,6 +250,15 @@ async def test_a_clip_of_the_largest_resolution_is_not_upscaled(desk) -> None:
 
     assert "largest resolution" in await desk.refusal("upscale_video", generation_id=clip["generation_id"])
     assert desk.charges == 1
+
+
+async def test_a_clip_keeps_its_shape_through_audio_and_extension_though_luma_does_not_repeat_it(desk) -> None:
+    clip = await desk.video(resolution="1080p", aspect_ratio="9:16")
+    loud = await desk.call("add_audio", generation_id=clip["generation_id"], prompt="hm")
+
+    await desk.call("extend_video", generation_id=loud["generation_id"], prompt="it goes on")
+
+    assert (desk.posts[-1].body["resolution"], desk.posts[-1].body["aspect_ratio"]) == ("1080p", "9:16")
 
 
 async def test_audio_is_added_to_a_clip(desk) -> None:

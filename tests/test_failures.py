@@ -102,6 +102,15 @@ async def test_a_rate_limit_with_retry_after_is_waited_out_within_the_limit(desk
     assert any("sending again in 9 s, nothing bought yet" in str(message) for message in seen)
 
 
+async def test_a_rate_limit_that_names_no_time_to_wait_is_not_hammered(desk) -> None:
+    busy = Fault("status", status=429, detail="Slow down", headers={"Retry-After": "0"}, times=1000)
+    desk.world.faults.append(busy)
+
+    await desk.refusal("generate_video", prompt="a lake", wait_s=5)
+
+    assert len(desk.posts) <= 6
+
+
 async def test_a_rate_limit_longer_than_the_call_is_told_at_once(desk) -> None:
     desk.world.faults.append(Fault("status", status=429, detail="Slow down", headers={"Retry-After": "60"}))
     started = anyio.current_time()
@@ -157,6 +166,49 @@ async def test_luma_s_words_lose_the_key_and_the_queries_of_links_and_are_cut(de
 
     assert "no … for https://cdn.example.com/a.mp4 xxx" in said
     assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "https://a.com/x-?Signature=SECRET",
+        "https://a.com/x(1)?X-Amz-Signature=SECRET",
+        "https://a.com/x%3FSignature%3DSECRET",
+        "x&Signature=SECRET",
+        "https://a.com/x?SECRET",
+        "https://a.com/x#SECRET",
+    ],
+)
+async def test_no_way_of_writing_a_signed_link_gets_through(desk, words: str) -> None:
+    desk.world.faults.append(Fault("status", status=400, detail=f"can't read {words} today"))
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert "SECRET" not in said
+    assert "today" in said
+
+
+@pytest.mark.parametrize("link", ["https://[bad/a.mp4", "https://1.1.1.1:bad/a.mp4", "https://1.1.1.1/\x01"])
+async def test_an_odd_link_of_a_paid_job_costs_the_file_and_not_the_id(desk, link: str) -> None:
+    made = await desk.video(wait_s=0)
+    body = {"id": made["generation_id"], "state": "completed", "generation_type": "video", "assets": {"video": link}}
+
+    class Odd(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=body)
+
+    desk.wire.inner = Odd()
+
+    waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+
+    assert waited["generations"][0]["state"] == "completed"
+    assert waited["generations"][0]["warnings"]
+
+
+async def test_a_paid_request_waits_as_short_for_a_connection_as_any_other(desk) -> None:
+    await desk.video(wait_s=0)
+
+    assert desk.wire.sent[0].extensions["timeout"]["connect"] == 5
 
 
 @pytest.mark.parametrize("tool", ["get_generation", "delete_generation", "preview_generation", "download_generation"])

@@ -126,6 +126,7 @@ async def test_a_deleted_generation_is_gone_and_its_file_stays(desk) -> None:
     assert await desk.call("delete_generation", generation_id=made["generation_id"]) == {
         "generation_id": made["generation_id"],
         "deleted": True,
+        "sandbox": True,
     }
     assert "knows no such generation" in await desk.refusal("get_generation", generation_id=made["generation_id"])
     assert "knows no such generation" in await desk.refusal("delete_generation", generation_id=made["generation_id"])
@@ -199,6 +200,33 @@ async def test_both_prompts_can_be_filled_in(desk) -> None:
     assert "a red kite" in enhanced.messages[0].content.text
     planned = await desk.client.get_prompt("storyboard", {"idea": "a red kite", "shots": "6"})
     assert "6 shots" in planned.messages[0].content.text
+
+
+async def test_a_file_name_with_a_hash_stands_for_its_own_generation(desk) -> None:
+    made = [await desk.video(f"kite {n}") for n in range(2)]
+    paths = [
+        (await desk.call("download_generation", generation_id=one["generation_id"], filename=f"kite #{n}"))["file_path"]
+        for n, one in enumerate(made)
+    ]
+
+    for path, one in zip(paths, made, strict=True):
+        assert (await desk.call("get_generation", generation_id=path))["generation_id"] == one["generation_id"]
+
+
+async def test_a_broken_large_preview_is_an_error_in_words(desk) -> None:
+    made = await desk.image(output_format="png")
+    inner = desk.wire.inner
+
+    class Broken(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if "/media/" in request.url.path:
+                return httpx.Response(200, content=b"\x89PNG\r\n\x1a\n" + b"x" * 800_000)
+            return await inner.handle_async_request(request)
+
+    desk.wire.inner = Broken()
+
+    said = await desk.refusal("preview_generation", generation_id=made["generation_id"])
+    assert "could not be read" in said
 
 
 async def test_an_unreadable_list_is_an_error_and_not_an_empty_list(desk) -> None:

@@ -34,8 +34,8 @@ async def test_a_misspelt_argument_is_refused_with_the_right_name(open_desk, era
     [
         ("generate_video", {}, "prompt is required"),
         ("generate_video", {"prompt": 7}, "prompt must be text"),
-        ("generate_video", {"prompt": "a lake", "resolution": "8k"}, "resolution must be one of '540p', '720p'"),
-        ("generate_video", {"prompt": "a lake", "duration": 9}, "must be one of '5s', '9s' (did you mean 9s?)"),
+        ("generate_video", {"prompt": "a lake", "resolution": "8k"}, "resolution must be one of '360p', '540p'"),
+        ("generate_video", {"prompt": "a lake", "duration": 9}, "must be one of '5s', '9s', '10s' (did you mean 9s?)"),
         ("generate_video", {"prompt": "a lake", "resolution": "1080"}, "(did you mean 1080p?)"),
         ("generate_video", {"prompt": "a lake", "seconds": 9}, "no parameter 'seconds' (did you mean duration?)"),
         ("generate_video", {"prompt": "a lake", "image_url": URL}, "'image_url' (did you mean start_image?)"),
@@ -73,15 +73,24 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_image", {"prompt": ""}, "prompt is 0 characters"),
         ("generate_video", {"prompt": "a lake", "start_image": URL, "end_image": URL, "loop": True}, "without loop"),
         ("generate_video", {"prompt": "a lake", "concepts": ["dolly zoom"]}, "list_camera_motions has them all"),
-        ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "Agents API"),
+        ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "ray-3.2 needs a key of Luma's Agents API"),
         ("generate_video", {"prompt": "a lake", "model": "ray-1-6"}, "ray-1-6 is no longer offered"),
+        ("generate_video", {"prompt": "a lake", "resolution": "360p"}, "ray-2 has no resolution 360p"),
+        ("generate_video", {"prompt": "a lake", "duration": "10s"}, "Use duration=9s"),
+        ("generate_image", {"prompt": "a lake", "aspect_ratio": "3:2"}, "Use aspect_ratio=4:3"),
         ("generate_video", {"prompt": "a lake", "model": "sora"}, "Use model=ray-2 or ray-flash-2"),
         ("generate_video", {"prompt": "a lake", "model": "photon-1"}, "is no video model"),
-        ("generate_image", {"prompt": "a lake", "model": "uni-1"}, "Agents API"),
+        ("generate_image", {"prompt": "a lake", "model": "uni-1"}, "uni-1 needs a key of Luma's Agents API"),
         ("generate_image", {"prompt": "a lake", "image_refs": [URL] * 9}, "at most 8 images"),
         ("generate_image", {"prompt": "a lake", "character_refs": [URL] * 5}, "at most 4 images"),
         ("generate_image", {"prompt": "a lake", "image_refs": [f"{URL}#weight=2"]}, "a weight is a number from 0 to 1"),
         ("generate_image", {"prompt": "a lake", "image_refs": [f"{URL}#weight=x"]}, "a weight is a number from 0 to 1"),
+        (
+            "generate_image",
+            {"prompt": "a lake", "image_refs": [f"{URL}#wieght=0.3"]},
+            "a weight is a number from 0 to 1",
+        ),
+        ("generate_image", {"prompt": "a lake", "image_refs": [f"{URL}#weight="]}, "a weight is a number from 0 to 1"),
         ("generate_video", {"prompt": "a lake", "start_image": f"{URL}#weight=0.5"}, "start_image takes no weight"),
         ("generate_video", {"prompt": "a lake", "start_image": "/home/me/a.png"}, "start_image is a local file"),
         ("generate_video", {"prompt": "a lake", "start_image": "~/a.png"}, "is a local file"),
@@ -181,6 +190,22 @@ async def test_a_job_does_not_start_from_an_unfinished_a_failed_or_a_wrong_gener
     assert desk.charges == charges
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("extend_video", {"generation_id": ID, "prompt": " "}),
+        ("extend_video", {"generation_id": ID, "prompt": "it goes on", "model": "sora"}),
+        ("modify_video", {"source": ID, "prompt": "x" * 6001, "mode": "flex_1"}),
+        ("interpolate_videos", {"start_generation_id": ID, "end_generation_id": "last", "prompt": "a change"}),
+    ],
+)
+async def test_what_is_wrong_anyhow_is_refused_before_luma_is_asked_about_what_it_starts_from(
+    desk, tool: str, arguments: dict[str, Any]
+) -> None:
+    assert "Nothing was sent" in await desk.refusal(tool, **arguments)
+    assert desk.wire.sent == []
+
+
 async def test_null_for_an_optional_argument_means_that_it_was_left_out(desk) -> None:
     await desk.video(start_image=None, duration=None, loop=None, wait_s=None)
 
@@ -205,15 +230,6 @@ async def test_a_call_without_a_key_says_what_to_set(open_desk) -> None:
             said = await desk.refusal(tool, **arguments)
             assert "No Luma API key is set" in said
             assert "LUMA_API_KEY" in said
-        assert desk.wire.sent == []
-
-
-async def test_an_agents_key_is_recognised_and_the_call_says_that_it_is_of_no_use_yet(open_desk) -> None:
-    async with open_desk(LUMA_API_KEY="luma-api-123") as desk:
-        said = await desk.refusal("generate_video", prompt="a lake")
-
-        assert "LUMA_API_KEY holds a key of Luma's Agents API" in said
-        assert "luma-api-123" not in said
         assert desk.wire.sent == []
 
 

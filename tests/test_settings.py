@@ -6,26 +6,38 @@ import pytest
 
 from luma_mcp_server import sandbox
 from luma_mcp_server.errors import SettingsError
-from luma_mcp_server.settings import DREAM_MACHINE_URL, SANDBOX_KEY, Settings
+from luma_mcp_server.settings import AGENTS_SANDBOX_KEY, AGENTS_URL, DREAM_MACHINE_URL, SANDBOX_KEY, Settings
 
-HOME = {"HOME": "/home/me"}
+HOME = {"HOME": str(Path("/home/me").absolute())}
 
 
 def read(**environ: str) -> Settings:
     return Settings.from_env(HOME | environ)
 
 
-@pytest.mark.parametrize("text", ["real-key", " real-key\n", '"real-key"', "'real-key'", "Bearer real-key"])
-def test_a_key_loses_what_is_pasted_along_with_it(text: str) -> None:
-    assert read(LUMA_API_KEY=text).require_key() == "real-key"
-
-
 @pytest.mark.parametrize(
-    "text", ["", " ", "${LUMA_API_KEY}", "$KEY", "your-key", "YOUR_API_KEY", "<key>", "xxx", "..."]
+    "text", ["real-key", " real-key\n", '"real-key"', "'real-key'", "Bearer real-key", "Bearer 'real-key'"]
 )
-def test_a_placeholder_is_a_missing_key(text: str) -> None:
+def test_a_key_loses_what_is_pasted_along_with_it(text: str) -> None:
+    assert read(LUMA_API_KEY=text).api_key == "real-key"
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_key_is_a_missing_key(text: str) -> None:
     with pytest.raises(SettingsError, match="No Luma API key is set"):
         read(LUMA_API_KEY=text).require_key()
+
+
+@pytest.mark.parametrize("text", ["${LUMA_API_KEY}", "$KEY", "your-key", "YOUR_API_KEY", "<key>", "xxx", "..."])
+def test_a_placeholder_is_no_key_and_the_client_is_named_as_the_culprit(text: str) -> None:
+    with pytest.raises(SettingsError, match="LUMA_API_KEY holds a placeholder, not a key: your client did not fill"):
+        read(LUMA_API_KEY=text).require_key()
+
+
+@pytest.mark.parametrize("hosts", ["https://hooks.example.com", "hooks.example.com:8080", "*.example.com", "localhost"])
+def test_a_callback_host_that_could_never_match_is_noticed(hosts: str) -> None:
+    with pytest.raises(SettingsError, match="LUMA_MCP_CALLBACK_HOSTS holds host names alone"):
+        read(LUMA_MCP_CALLBACK_HOSTS=hosts).require("LUMA_MCP_CALLBACK_HOSTS")
 
 
 @pytest.mark.parametrize("text", ["ключ-от-luma", "two words", "line\nbreak"])
@@ -37,9 +49,10 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(text: str
 
 def test_either_name_of_the_key_is_read_and_the_message_names_the_one_in_use() -> None:
     assert read(LUMAAI_API_KEY="b").key_variable == "LUMAAI_API_KEY"
-    assert read(LUMA_API_KEY="a", LUMAAI_API_KEY="b").require_key() == "a"
+    assert read(LUMA_API_KEY="a", LUMAAI_API_KEY="b").api_key == "a"
     both = read(LUMA_API_KEY="luma-api-1", LUMAAI_API_KEY="b")
-    assert (both.require_key(), both.agents_key_variable) == ("b", "LUMA_API_KEY")
+    assert (both.api_key, both.agents_key, both.agents_key_variable) == ("b", "luma-api-1", "LUMA_API_KEY")
+    assert both.apis == ("agents", "dream_machine")
 
 
 def test_an_agents_key_is_told_by_its_prefix() -> None:
@@ -80,17 +93,24 @@ def test_a_limit_that_is_none_is_refused_when_it_is_needed(text: str) -> None:
 
 
 def test_paths_are_expanded_by_the_given_home_and_relative_ones_are_refused() -> None:
-    assert read().output_dir == Path("/home/me/Luma")
-    assert read(LUMA_MCP_OUTPUT_DIR="~/Films").output_dir == Path("/home/me/Films")
-    assert read(LUMA_MCP_OUTPUT_DIR="/films").output_dir == Path("/films")
+    home, films = Path(HOME["HOME"]), Path("/films").absolute()
+    assert read().output_dir == home / "Luma"
+    assert read(LUMA_MCP_OUTPUT_DIR="~/Films").output_dir == home / "Films"
+    assert read(LUMA_MCP_OUTPUT_DIR=str(films)).output_dir == films
     for text in ("films", "./films", "~someone/films"):
         assert read(LUMA_MCP_OUTPUT_DIR=text).output_dir is None
-    assert Settings.from_env({}).output_dir is None
+    with pytest.raises(SettingsError, match=r"your home folder \(HOME\) is unknown"):
+        Settings.from_env({}).require("LUMA_MCP_OUTPUT_DIR")
+    assert read(LUMA_MCP_INPUT_DIRS=f"~/a, {films}").input_dirs == (home / "a", films)
+    assert read(LUMA_MCP_INPUT_DIRS="off").input_dirs == ()
+    with pytest.raises(SettingsError, match="LUMA_MCP_INPUT_DIRS must be an absolute path"):
+        read(LUMA_MCP_INPUT_DIRS="a").require("LUMA_MCP_INPUT_DIRS")
 
 
 def test_defaults_are_luma_s_own_address_forty_five_seconds_and_saving() -> None:
     settings = read()
-    assert (settings.base_url, settings.wait_s, settings.save) == (DREAM_MACHINE_URL, 45, True)
+    assert (settings.base_url, settings.agents_url) == (DREAM_MACHINE_URL, AGENTS_URL)
+    assert (settings.wait_s, settings.save, settings.input_dirs) == (45, True, (Path(HOME["HOME"]),))
     assert settings.problems == ()
 
 
@@ -107,14 +127,16 @@ def test_a_misspelt_setting_is_noticed() -> None:
 
 def test_on_the_sandbox_no_real_key_is_used_and_no_problem_of_one_remains() -> None:
     settings = read(LUMA_API_KEY="two words", LUMA_AGENTS_API_KEY="x", LUMAAI_BASE_URL="ftp://x", LUMA_MCP_SAVE="?")
-    on_sandbox = settings.on_sandbox("http://127.0.0.1:1/dream-machine/v1")
-    assert on_sandbox.require_key() == SANDBOX_KEY
+    on_sandbox = settings.on_sandbox("http://127.0.0.1:1/dream-machine/v1", "http://127.0.0.1:1/v1")
+    assert (on_sandbox.api_key, on_sandbox.agents_key) == (SANDBOX_KEY, AGENTS_SANDBOX_KEY)
     assert on_sandbox.sandbox
+    assert not read(LUMA_API_KEY=SANDBOX_KEY, LUMA_AGENTS_API_KEY="luma-api-real").sandbox
+    assert not read().sandbox
     assert [problem.variable for problem in on_sandbox.problems] == ["LUMA_MCP_SAVE"]
 
 
-def test_both_sides_name_the_same_sandbox_key() -> None:
-    assert sandbox.SANDBOX_KEY == SANDBOX_KEY
+def test_both_sides_name_the_same_sandbox_keys() -> None:
+    assert (sandbox.SANDBOX_KEY, sandbox.AGENTS_SANDBOX_KEY) == (SANDBOX_KEY, AGENTS_SANDBOX_KEY)
 
 
 def test_the_key_is_not_in_the_settings_own_words() -> None:

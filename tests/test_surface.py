@@ -24,7 +24,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots" / "tools"
 PACKAGE = ROOT / "src" / "luma_mcp_server"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 
-KEYS = {"no_key": {}, "dream_machine": {"LUMA_API_KEY": "a-key"}}
+KEYS = {"no_key": {}, "dream_machine": {"LUMA_API_KEY": "a-key"}, "agents": {"LUMA_API_KEY": "luma-api-a-key"}}
 
 
 def tools(keys: str, **environ: str) -> list[Tool]:
@@ -65,10 +65,30 @@ def test_a_parameter_that_nothing_configured_can_serve_is_not_listed() -> None:
     def names(tool: str, keys: str, **environ: str) -> set[str]:
         return set(next(t for t in tools(keys, **environ) if t.name == tool).input_schema["properties"])
 
+    for tool in ("interpolate_videos", "upscale_video", "add_audio", "delete_generation"):
+        assert tool not in listed("agents")
+    assert names("generate_video", "no_key") - names("generate_video", "agents") == {"concepts"}
+    assert names("generate_image", "no_key") - names("generate_image", "agents") == {"style_ref", "character_refs"}
     assert names("modify_video", "no_key") - names("modify_video", "dream_machine") == {"resolution"}
     assert names("reframe_media", "no_key") - names("reframe_media", "dream_machine") == {"resolution"}
     hooked = names("generate_video", "no_key", LUMA_MCP_CALLBACK_HOSTS="example.com")
     assert hooked - names("generate_video", "no_key") == {"callback_url"}
+
+
+def test_a_value_that_nothing_configured_can_serve_is_not_listed() -> None:
+    def values(tool: str, parameter: str, keys: str) -> list[str]:
+        found = next(t for t in tools(keys) if t.name == tool).input_schema["properties"][parameter]["enum"]
+        assert isinstance(found, list)
+        return found
+
+    assert values("generate_video", "duration", "no_key") == ["5s", "9s", "10s"]
+    assert values("generate_video", "duration", "dream_machine") == ["5s", "9s"]
+    assert values("generate_video", "duration", "agents") == ["5s", "10s"]
+    assert "4k" not in values("generate_video", "resolution", "agents")
+    assert "360p" not in values("upscale_video", "resolution", "no_key")
+    assert "9:21" in values("generate_image", "aspect_ratio", "dream_machine")
+    assert "3:1" in values("generate_image", "aspect_ratio", "agents")
+    assert "3:1" not in values("generate_video", "aspect_ratio", "agents")
 
 
 def test_annotations_say_what_a_tool_does() -> None:
@@ -132,13 +152,14 @@ def test_the_changelog_knows_this_version() -> None:
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"server", "settings", "sandbox", "tools"},
-    "server": {"tools", "schema", "prompts", "settings"},
+    "cli": {"server", "settings", "sandbox", "tools", "errors"},
+    "server": {"tools", "schema", "prompts", "settings", "pricing"},
     "schema": {"errors"},
     "prompts": {"tools", "schema", "errors"},
-    "tools": {"jobs", "backends", "media", "models", "errors", "polling", "pricing", "settings"},
+    "tools": {"jobs", "backends", "media", "inputs", "models", "errors", "polling", "pricing", "settings"},
     "jobs": {"backends", "models", "errors", "polling"},
     "backends": {"models", "errors", "pricing", "settings"},
+    "inputs": {"media", "models", "errors"},
     "media": {"models", "errors"},
     "pricing": {"models"},
     "settings": {"errors"},
@@ -173,6 +194,7 @@ def test_only_a_backend_imports_its_sdk_and_only_the_command_line_reads_the_envi
     for path in PACKAGE.rglob("*.py"):
         text, name = path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).as_posix()
         assert ("import lumaai" in text) == (name == "backends/dream_machine.py"), name
+        assert ("import luma_agents" in text) == (name == "backends/agents.py"), name
         assert "environ" not in text.replace("environment", "") or name in ("cli.py", "settings.py"), name
 
 

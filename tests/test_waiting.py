@@ -7,6 +7,7 @@ import anyio
 import httpx
 import pytest
 from dirty_equals import IsStr
+from mcp.shared.exceptions import MCPError
 
 from luma_mcp_server.polling import next_gap
 from luma_mcp_server.sandbox import Fault
@@ -78,6 +79,32 @@ async def test_one_bad_id_does_not_end_the_wait_for_the_others(desk) -> None:
     assert [one["state"] for one in waited["generations"]] == ["unknown", "completed"]
     assert "knows no such generation" in waited["generations"][0]["warnings"][0]
     assert waited["finished"] is True
+
+
+async def test_a_wait_is_not_finished_while_one_of_its_ids_could_not_be_asked_about(desk) -> None:
+    done, late = [(await desk.video(f"take {n}", wait_s=0))["generation_id"] for n in range(2)]
+    desk.world.faults.append(Fault("status", "GET", path=late, status=503, times=1000))
+
+    waited = await desk.call("wait_for_generations", generation_ids=[done, late])
+
+    assert waited["finished"] is False
+    assert waited["next_step"] == f'wait_for_generations(generation_ids=["{late}"])'
+
+
+async def test_a_job_that_is_deleted_meanwhile_is_not_waited_for_any_longer(desk) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def delete() -> None:
+            await anyio.sleep(15)
+            [row] = (await desk.call("list_generations"))["generations"]
+            await desk.call("delete_generation", generation_id=row["generation_id"])
+
+        tasks.start_soon(delete)
+        started = anyio.current_time()
+        made = await desk.call("generate_video", prompt=STUCK)
+
+    assert anyio.current_time() - started < 20
+    assert "knows no such generation" in made["warnings"][0]
 
 
 async def test_waiting_for_unknown_ids_alone_is_an_error(desk) -> None:
@@ -216,6 +243,52 @@ async def test_a_cancelled_wait_stops_asking_and_the_job_goes_on(desk) -> None:
 
     assert len(desk.world.requests) == asked
     assert (await desk.call("get_generation", generation_id=made["generation_id"]))["state"] == "dreaming"
+
+
+async def test_look_ups_before_a_purchase_are_bounded_by_a_short_wait_too(desk) -> None:
+    clip = (await desk.video())["generation_id"]
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await anyio.sleep(25)
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Slow()
+    started = anyio.current_time()
+    said = await desk.refusal("extend_video", generation_id=clip, prompt="it goes on", wait_s=0)
+
+    assert anyio.current_time() - started <= 5.1
+    assert "Nothing was bought" in said
+
+
+async def test_a_resource_does_not_outlive_the_limit_either(open_desk) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="2") as desk:
+
+        class Hanging(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        desk.wire.inner = Hanging()
+        started = anyio.current_time()
+        with pytest.raises(MCPError, match="did not answer within"):
+            await desk.client.read_resource("luma://generations/00000000-0000-4000-8000-000000000000")
+
+        assert anyio.current_time() - started <= 3
+
+
+@pytest.mark.parametrize("tool", ["list_camera_motions", "get_account"])
+async def test_a_fallback_comes_before_a_short_limit(open_desk, tool: str) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="1") as desk:
+
+        class Hanging(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+                await anyio.sleep_forever()
+                raise AssertionError
+
+        desk.wire.inner = Hanging()
+
+        assert await desk.call(tool)
 
 
 async def test_a_limit_of_zero_still_buys_and_answers(open_desk) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from . import __version__
+from .errors import SettingsError
 from .settings import AGENTS_KEY_VARIABLE, KEY_VARIABLES, VARIABLES, Settings, is_loopback
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
     from mcp.shared.dispatcher import ProgressFnT
 
-API_PATH = "/dream-machine/v1"
+DEMO_PROMPT = "A red kite rises over green dunes, camera orbit left, golden hour"
+DREAM_MACHINE_PATH, AGENTS_PATH = "/dream-machine/v1", "/v1"
 
 
 def run() -> NoReturn:
@@ -45,6 +48,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         The exit code: 0 done, 1 it failed, 2 wrong usage, 128 + n ended by signal n.
     """
     settings = Settings.from_env(environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a prompt may hold letters that this terminal has none for
+            stream.reconfigure(errors="replace")
     try:
         if not argv:  # as clients start it: without a parser, which costs a hundredth of the start
             return _serve(settings)
@@ -52,7 +58,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if arguments.sandbox:
             settings = replace(settings, start_sandbox=True)
         return int(arguments.command(arguments, settings, environ))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
+        print(file=sys.stderr)
         return 130
 
 
@@ -68,14 +78,16 @@ def _parser() -> "ArgumentParser":
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"luma-mcp-server {__version__}")
-    parser.add_argument("--sandbox", action="store_true", help="use the built-in sandbox instead of Luma; free, no key")
+    sandbox_help = "use the built-in sandbox instead of Luma; free, no key"
+    parser.add_argument("--sandbox", action="store_true", help=sandbox_help)
     parser.set_defaults(command=lambda _, settings, __: _serve(settings))
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     demo = commands.add_parser("demo", help="make a video in the sandbox and save it; free, no key")
-    demo.add_argument("prompt", nargs="?", default="A red kite rises over green dunes, camera orbit left, golden hour")
+    demo.add_argument("prompt", nargs="?", default=DEMO_PROMPT, help="what the video shall show")
     demo.add_argument("--output", type=Path, metavar="DIR", help="folder for the video [~/Luma]")
     demo.set_defaults(command=_demo)
     check = commands.add_parser("check", help="say whether the key works, and what the balance is; free")
+    check.add_argument("--sandbox", action="store_true", help=sandbox_help, default=argparse.SUPPRESS)
     check.set_defaults(command=_check)
     sandbox = commands.add_parser("sandbox", help="serve the sandbox on this computer until Ctrl-C")
     sandbox.add_argument("--port", type=int, default=8642, help="[8642]; 0 takes a free one")
@@ -89,8 +101,8 @@ def _serve(settings: Settings) -> int:
     gc.disable()
     from .server import create_server
 
-    if sys.stdin is None or sys.stdin.closed:
-        print("luma-mcp-server: there is no standard input to serve.", file=sys.stderr)
+    if sys.stdin is None or sys.stdout is None:
+        print("luma-mcp-server: there is no standard input or output to serve.", file=sys.stderr)
         return 1
     if sys.stdin.isatty():
         print(
@@ -116,14 +128,15 @@ def _sandboxed(settings: Settings) -> Iterator[Settings]:
     from .sandbox import running_sandbox
 
     with running_sandbox() as origin:
-        yield settings.on_sandbox(origin + API_PATH)
+        yield settings.on_sandbox(origin + DREAM_MACHINE_PATH, origin + AGENTS_PATH)
 
 
 def _open_http(settings: Settings) -> "httpx.AsyncClient":
     import httpx
 
     # A proxy can't reach this computer's own sandbox.
-    trust_env = not is_loopback(urlsplit(settings.base_url).hostname or "")
+    urls = (settings.base_url, settings.agents_url)
+    trust_env = not any(is_loopback(urlsplit(url).hostname or "") for url in urls)
     return httpx.AsyncClient(
         timeout=httpx.Timeout(30, connect=5),
         limits=httpx.Limits(max_connections=20, max_keepalive_connections=10),
@@ -172,10 +185,10 @@ def _run_until_stdin_ends(server: "MCPServer[Any]") -> int:
     def watch_stdout(out: int) -> None:
         hangup = select.poll()
         hangup.register(out, 0)
-        hangup.poll()
-        end()
+        if any(event & (select.POLLHUP | select.POLLERR) for _, event in hangup.poll()):
+            end()
 
-    if hasattr(select, "poll"):  # not on Windows
+    if sys.platform == "linux":  # elsewhere poll tells nothing of a reader that has gone
         # A client that closes its end alone would otherwise be noticed only at the next line from it.
         threading.Thread(target=watch_stdout, args=(os.dup(1),), daemon=True).start()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -189,14 +202,15 @@ def _run_until_stdin_ends(server: "MCPServer[Any]") -> int:
 
 
 def _sandbox(arguments: "Namespace", _: Settings, __: Mapping[str, str]) -> int:
-    from .sandbox import SANDBOX_KEY, running_sandbox
+    from .sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, running_sandbox
 
     try:
         with running_sandbox(arguments.port) as origin:
-            print(f"{origin}{API_PATH}", flush=True)
+            print(f"{origin}{DREAM_MACHINE_PATH}\n{origin}{AGENTS_PATH}", flush=True)
             print(
-                f"The sandbox runs. In another terminal: LUMAAI_BASE_URL={origin}{API_PATH} LUMA_API_KEY={SANDBOX_KEY} "
-                "luma-mcp-server check. Ctrl-C ends it.",
+                f"The sandbox runs; Ctrl-C ends it. In another terminal, for either API:\n"
+                f"  LUMAAI_BASE_URL={origin}{DREAM_MACHINE_PATH} LUMA_API_KEY={SANDBOX_KEY} luma-mcp-server check\n"
+                f"  LUMA_BASE_URL={origin}{AGENTS_PATH} LUMA_API_KEY={AGENTS_SANDBOX_KEY} luma-mcp-server check",
                 file=sys.stderr,
             )
             done = threading.Event()
@@ -204,9 +218,13 @@ def _sandbox(arguments: "Namespace", _: Settings, __: Mapping[str, str]) -> int:
             while not done.wait(0.2):  # a wait without end would not see Ctrl-C on Windows
                 pass
     except (OSError, OverflowError) as error:
-        print(f"luma-mcp-server sandbox: port {arguments.port} can't be used ({error}).", file=sys.stderr)
+        why = getattr(error, "strerror", None) or str(error)
+        print(f"luma-mcp-server sandbox: port {arguments.port} can't be used ({why}).", file=sys.stderr)
         return 1
     return 0
+
+
+_NAMES = {"agents": "Agents API", "dream_machine": "Dream Machine API"}
 
 
 def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
@@ -218,35 +236,51 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
     async def ask() -> int:
         async with opened_app(settings, partial(_open_http, settings)) as app:
             found = await account(app)
-        luma, *others = found.apis
-        key = "the sandbox's own" if found.sandbox else settings.key_variable if settings.api_key else "none"
-        print(f"Key       {key}")
-        print(f"Goes to   {settings.base_url}")
-        print(f"Saves in  {found.output_dir or 'no folder'}{'' if settings.save else ', only when asked'}")
-        for note in (*(other.message for other in others), *(found.warnings or ())):
-            print(f"Note      {note}")
-        if luma.balance_usd is None:
-            print(luma.message)
-        elif settings.problems:
-            print(
-                f"The Dream Machine API accepts the key, but a setting can't be used: {settings.problems[0].sentence}"
-            )
-        else:
-            print(f"The Dream Machine API answers and accepts the key. Balance: ${luma.balance_usd:.2f}.")
-            return 0
-        return 1
+        where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
+        print(f"Waits up to {settings.wait_s:g} s, {where}{'' if settings.save else ' when asked'}.")
+        variables = {"agents": settings.agents_key_variable, "dream_machine": settings.key_variable}
+        hosts = {"agents": settings.agents_url, "dream_machine": settings.base_url}
+        for standing in found.apis:
+            if not standing.configured:
+                print(standing.message)
+                continue
+            key = "the sandbox's own key" if found.sandbox else f"the key in {variables[standing.api]}"
+            verdict = standing.message or "it answers and accepts the key."
+            balance = "" if standing.balance_usd is None else f" Balance: ${standing.balance_usd:.2f}."
+            print(f"{_NAMES[standing.api]} at {hosts[standing.api]}, with {key}: {verdict}{balance}")
+        said = {standing.message for standing in found.apis}
+        for warning in found.warnings or ():
+            if warning not in said:
+                print(warning)
+        return 0 if not settings.problems and all(standing.key_accepted for standing in found.apis) else 1
 
     with _sandboxed(settings) as settings:
         return anyio.run(ask)
 
 
 def _demo(arguments: "Namespace", settings: Settings, environ: Mapping[str, str]) -> int:
+    from importlib.util import find_spec
+
     import anyio
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters
 
-    output = (arguments.output or settings.output_dir or Path("Luma")).expanduser().absolute()
-    unneeded = {*KEY_VARIABLES, AGENTS_KEY_VARIABLE, "LUMAAI_BASE_URL", "LUMA_MCP_WAIT_S", "LUMA_MCP_SAVE"}
+    if arguments.output is None:
+        settings.require("LUMA_MCP_OUTPUT_DIR")
+    output = Path(arguments.output or str(settings.output_dir)).expanduser().absolute()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"luma-mcp-server demo: no video can be saved in {output} ({error.strerror}).", file=sys.stderr)
+        return 1
+    unneeded = {
+        *KEY_VARIABLES,
+        AGENTS_KEY_VARIABLE,
+        "LUMAAI_BASE_URL",
+        "LUMA_BASE_URL",
+        "LUMA_MCP_WAIT_S",
+        "LUMA_MCP_SAVE",
+    }
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "luma_mcp_server", "--sandbox"],
@@ -265,16 +299,15 @@ def _demo(arguments: "Namespace", settings: Settings, environ: Mapping[str, str]
             result = await client.call_tool("generate_video", {"prompt": arguments.prompt}, progress_callback=_bar())
         if sys.stdout.isatty():
             print()
-        if result.is_error:
-            print(*(block.text for block in result.content if block.type == "text"), file=sys.stderr)
-            return 1
         made = result.structured_content or {}
-        if "file_path" not in made:
-            print(*made.get("warnings", ["The video was not saved."]), sep="\n", file=sys.stderr)
+        if result.is_error or "file_path" not in made:
+            print(*(block.text for block in result.content if block.type == "text"), file=sys.stderr)
             return 1
         print(
             f"completed: {made['resolution']}, {made['duration']}, would cost about ${made['estimated_cost_usd']:.2f}"
         )
+        if find_spec("av") is None:
+            print("This is a stand-in clip: install luma-mcp-server[media] to have your prompt drawn.")
         print(made["file_path"])
         return 0
 
@@ -287,10 +320,15 @@ _SANDBOX_CLIP_S = 6.0
 
 def _bar() -> "ProgressFnT":
     """Draws a call's progress: a bar on a terminal, lines elsewhere."""
+    from shutil import get_terminal_size
 
     async def draw(progress: float, total: float | None, message: str | None) -> None:
         share = min(progress / (total or _SANDBOX_CLIP_S), 1.0)
         bar = f"[{'#' * round(30 * share):30}] {message}"
-        print(f"\r{bar:79}" if sys.stdout.isatty() else bar, end="" if sys.stdout.isatty() else "\n", flush=True)
+        if sys.stdout.isatty():
+            width = get_terminal_size().columns - 1
+            print(f"\r{bar[:width]:{width}}", end="", flush=True)
+        else:
+            print(bar, flush=True)
 
     return draw

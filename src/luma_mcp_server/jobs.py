@@ -1,7 +1,7 @@
 """The life of a paid job in this process: sent once, then asked about until it ends."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,12 +11,15 @@ from anyio.abc import TaskGroup
 from .backends import Backend
 from .errors import AnswerLost, NotFound, NotSent, TooManyRequests
 from .models import Generation, Request
-from .polling import FIRST_GAP_S, next_gap
+from .polling import next_gap
 
 REQUEST_PREFIX = "request-"
 
+_FOUND_WITHIN_S = 10.0
+"""How long a 404 for a new generation is not final: nobody documents how soon Luma finds it."""
 
-@dataclass(slots=True)
+
+@dataclass
 class Purchase:
     """One paid request. It runs apart from the call that made it, so that no time limit cuts it off.
 
@@ -34,7 +37,7 @@ class Purchase:
     answered: anyio.Event = field(default_factory=anyio.Event)
 
 
-@dataclass(slots=True)
+@dataclass
 class Watch:
     """One generation that is being asked about, however many calls wait for it.
 
@@ -57,23 +60,31 @@ class Jobs:
     """The paid jobs of one server.
 
     Args:
-        backend: gives the backend; it raises if the settings do not allow one.
+        get: asks how a generation stands, whichever API it belongs to.
         tasks: where purchases and questions run; its end cuts them off.
     """
 
-    def __init__(self, backend: Callable[[], Backend], tasks: TaskGroup) -> None:
-        self._backend, self._tasks = backend, tasks
+    def __init__(self, get: Callable[[str], Awaitable[Generation]], tasks: TaskGroup) -> None:
+        self._get, self._tasks = get, tasks
         self._purchases: dict[str, Purchase] = {}
         self._watches: dict[str, Watch] = {}
+        self._bought: dict[str, float] = {}
 
     async def buy(
-        self, request: Request, *, answer_until: float, resend_until: float, say: Callable[[str], None]
+        self,
+        backend: Backend,
+        request: Request,
+        *,
+        answer_until: float,
+        resend_until: float,
+        say: Callable[[str], None],
     ) -> Purchase:
         """Send a request and wait for Luma's answer.
 
         Only a 429 is sent again, after the time that Luma named, as it is certain that nothing was bought.
 
         Args:
+            backend: where.
             request: what to buy.
             answer_until: how long to wait for the answer, on the loop's clock; the purchase goes on afterwards.
             resend_until: no second try begins after this.
@@ -85,7 +96,6 @@ class Jobs:
         Raises:
             InvalidRequest | NotSent | Refused | AnswerLost: nothing was made, or nobody knows.
         """
-        backend = self._backend()
         while True:
             purchase = Purchase(REQUEST_PREFIX + uuid.uuid4().hex, request)
             self._purchases[purchase.request_id] = purchase
@@ -98,15 +108,18 @@ class Jobs:
                 return purchase
             if not isinstance(error, TooManyRequests) or error.concurrency or error.retry_after is None:
                 raise error
-            if anyio.current_time() + error.retry_after >= resend_until:
+            pause = max(error.retry_after, 1.0)
+            if anyio.current_time() + pause >= resend_until:
                 raise error
-            say(f"Luma's rate limit: sending again in {error.retry_after:.0f} s, nothing bought yet")
-            await anyio.sleep(error.retry_after)
+            say(f"Luma's rate limit: sending again in {pause:.0f} s, nothing bought yet")
+            await anyio.sleep(pause)
             answer_until = max(answer_until, resend_until)
 
     async def _send(self, backend: Backend, purchase: Purchase) -> None:
         try:
-            purchase.generation = await backend.create(purchase.request)
+            generation = await backend.create(purchase.request, purchase.request_id)
+            self._bought[generation.generation_id or ""] = anyio.current_time()
+            purchase.generation = generation
         except Exception as error:  # noqa: BLE001 - handed to the call that waits, which raises it
             purchase.error = error
         purchase.answered.set()
@@ -131,18 +144,17 @@ class Jobs:
         return [name for name, watch in self._watches.items() if not watch.ended.is_set()]
 
     @asynccontextmanager
-    async def watch(self, generation_id: str, *, fresh: bool = False) -> AsyncIterator[Watch]:
+    async def watch(self, generation_id: str, *, delay: float = 0.0) -> AsyncIterator[Watch]:
         """Ask about a generation, on and on, while at least one caller is inside.
 
         Args:
             generation_id: which.
-            fresh: it was bought just now: the first question comes a little later, and a 404 is not the end, since
-                nobody documents how soon Luma finds a new generation.
+            delay: seconds before the first question.
         """
         watch = self._watches.get(generation_id)
         if watch is None:
             watch = self._watches[generation_id] = Watch()
-            self._tasks.start_soon(self._ask, generation_id, watch, fresh)
+            self._tasks.start_soon(self._ask, generation_id, watch, delay)
         watch.waiters += 1
         try:
             yield watch
@@ -153,21 +165,22 @@ class Jobs:
                 if self._watches.get(generation_id) is watch:
                     del self._watches[generation_id]
 
-    async def _ask(self, generation_id: str, watch: Watch, fresh: bool) -> None:
+    async def _ask(self, generation_id: str, watch: Watch, delay: float) -> None:
         with watch.scope:
             started, failures = anyio.current_time(), 0
-            await anyio.sleep(FIRST_GAP_S if fresh else 0)
+            await anyio.sleep(delay)
             while not watch.ended.is_set():
                 retry_after = None
                 try:
-                    watch.generation = await self._backend().get(generation_id)
+                    watch.generation = await self._get(generation_id)
                     watch.error, failures = None, 0
                     if watch.generation.finished:
                         watch.ended.set()
                 except (NotSent, AnswerLost, TooManyRequests, NotFound) as error:
                     watch.error, failures = error, failures + 1
                     retry_after = error.retry_after if isinstance(error, AnswerLost | TooManyRequests) else None
-                    if isinstance(error, NotFound) and not fresh:
+                    age = anyio.current_time() - self._bought.get(generation_id, float("-inf"))
+                    if isinstance(error, NotFound) and age > _FOUND_WITHIN_S:
                         watch.ended.set()
                 except Exception as error:  # noqa: BLE001 - handed to the calls that wait, which raise it
                     watch.error = error

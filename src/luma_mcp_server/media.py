@@ -33,7 +33,7 @@ class FileFailed(LumaServerError):
     """A file could not be fetched or written. The generation itself is safe at Luma."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
     """What a media parameter names: a generation, or a URL.
 
@@ -63,14 +63,16 @@ def parse_reference(
     Raises:
         InvalidRequest: it is none of these, or Luma could not fetch it.
     """
-    value, _, weight_text = text.strip().partition("#weight=")
-    weight = _weight(weight_text, parameter, weighted) if weight_text else None
+    value, marked, weight_text = text.strip().partition("#weight=")
+    if weighted and not marked and re.search(r"#\w+=", value):
+        marked = "a misspelt one"
+    weight = _weight(weight_text, parameter, weighted) if marked else None
     if UUID.fullmatch(value):
         return Reference("generation", value.lower(), weight)
     if media and value[:5].lower() == "data:":
         raise InvalidRequest(
             f"{parameter} holds the image itself, but Luma's Dream Machine API fetches images by URL. Nothing was sent."
-            " Put it at a public https URL, or use the id of a generation."
+            " Put it at a public https URL, or use an Agents key (ray-3.2, uni-1)."
         )
     if _PATH.match(value) and (saved := _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])):
         return Reference("generation", saved[1].lower(), weight)
@@ -78,6 +80,14 @@ def parse_reference(
         raise InvalidRequest(_local_file(value, parameter))
     _check_url(value, parameter, own_host)
     return Reference("url", value, weight)
+
+
+def is_local(text: str) -> bool:
+    """Whether a parameter names a file of the user's, or holds one: no URL, no id, and nothing that we saved."""
+    value = text.strip()
+    if value[:5].lower() == "data:":
+        return True
+    return bool(_PATH.match(value)) and not _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])
 
 
 def _weight(text: str, parameter: str, weighted: bool) -> float:
@@ -101,7 +111,7 @@ def _local_file(path: str, parameter: str) -> str:
     )
     return (
         f"{parameter} is a local file. {there} Dream Machine API fetches media by URL alone. Nothing was sent. "
-        "Put the file at a public https URL, or use the id of a generation."
+        "Put the file at a public https URL, or use an Agents key (ray-3.2, uni-1 take local files)."
     )
 
 
@@ -229,7 +239,7 @@ class Files:
                     part.unlink(missing_ok=True)
                     raise
                 return path
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise FileFailed(
                 f"The download broke off ({type(error).__name__}). Nothing is lost: call download_generation."
             ) from error
@@ -248,8 +258,8 @@ class Files:
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > 40 * _MAX_PREVIEW:
-                        break
-        except httpx.HTTPError as error:
+                        raise FileFailed("The picture is too large to show. Use download_generation.")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise FileFailed(f"The picture could not be fetched ({type(error).__name__}). Call again.") from error
         ending = sniff(data)
         if ending not in ("jpg", "png", "webp"):
@@ -342,8 +352,11 @@ def _shrink(data: bytes) -> bytes:
         raise FileFailed(
             "The picture is too large to show. Install luma-mcp-server[media] to have it made smaller, or use the link."
         ) from None
-    with Image.open(BytesIO(data)) as picture:
-        picture.thumbnail((1024, 1024))
-        out = BytesIO()
-        picture.convert("RGB").save(out, "JPEG", quality=85)
-        return out.getvalue()
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            picture.thumbnail((1024, 1024))
+            out = BytesIO()
+            picture.convert("RGB").save(out, "JPEG", quality=85)
+            return out.getvalue()
+    except (OSError, Image.DecompressionBombError) as error:
+        raise FileFailed(f"The picture could not be read ({type(error).__name__}). Call again.") from error

@@ -1,14 +1,16 @@
 """The prompts that a user can pick, and the resources that a client can attach."""
 
+from collections.abc import Collection
 from typing import Annotated
 
+import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import Field
 
 from .errors import InvalidRequest, LumaServerError, NotFound
-from .schema import to_json
-from .tools import App, ToolContext
+from .schema import GRACE_S, to_json
+from .tools import App, ToolContext, app_of
 from .tools.account import models
 from .tools.library import get_generation
 
@@ -41,8 +43,8 @@ def storyboard(
     )
 
 
-def add_prompts_and_resources(server: MCPServer[App]) -> None:
-    """Register them."""
+def add_prompts_and_resources(server: MCPServer[App], apis: Collection[str]) -> None:
+    """Register them; `apis` are those that there is a key for."""
     server.prompt(title="Enhance a prompt")(enhance_prompt)
     server.prompt(title="Storyboard")(storyboard)
 
@@ -54,7 +56,7 @@ def add_prompts_and_resources(server: MCPServer[App]) -> None:
         mime_type="application/json",
     )
     async def all_models() -> str:
-        return to_json(models())
+        return to_json(models(apis))
 
     @server.resource(
         "luma://generations/{generation_id}",
@@ -64,8 +66,12 @@ def add_prompts_and_resources(server: MCPServer[App]) -> None:
         mime_type="application/json",
     )
     async def generation(generation_id: str, ctx: ToolContext) -> str:
+        limit = app_of(ctx).settings.wait_s + GRACE_S
         try:
-            return to_json(await get_generation(ctx, generation_id))
+            with anyio.fail_after(limit):
+                return to_json(await get_generation(ctx, generation_id))
+        except TimeoutError:
+            raise ResourceError(f"Luma did not answer within {limit:.0f} s. Nothing is lost: read it again.") from None
         except (NotFound, InvalidRequest) as error:
             raise ResourceNotFoundError(str(error)) from error
         except LumaServerError as error:

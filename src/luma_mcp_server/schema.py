@@ -9,7 +9,8 @@ import re
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import anyio
 from mcp.server.mcpserver import Context
@@ -18,11 +19,15 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, func_metadata
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.fields import FieldInfo
 
 from .errors import LumaServerError
 
 logger = logging.getLogger("luma_mcp_server")
+
+
+GRACE_S = 0.9
+"""Seconds that a call may take beyond its limit: with a limit of 0 it must still be able to ask Luma something."""
 
 
 class _ListsFromText(FuncMetadata):
@@ -34,23 +39,15 @@ class _ListsFromText(FuncMetadata):
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
         fields = self.arg_model.model_fields
-        lists = {name for name, field in fields.items() if list in map(_origin, _arms(field.annotation))}
+        lists = {
+            name for name, field in fields.items() if any(get_origin(arm) is list for arm in _arms(field.annotation))
+        }
         return {**data, **super().pre_parse_json({name: value for name, value in data.items() if name in lists})}
 
 
 def _arms(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if get_origin(annotation) is not list else (annotation,)
-
-
-def _origin(annotation: Any) -> Any:
-    return get_origin(annotation) or annotation
-
-
-class _PlainDefaults(GenerateJsonSchema):
-    """Takes defaults as they are: all of ours are JSON. pydantic makes a serialiser for each, a fifth of our start."""
-
-    def encode_default(self, dft: Any) -> Any:
-        return dft
+    """The types that an annotation is a union of; itself, if it is none."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 class StrictTool(Tool):
@@ -67,7 +64,9 @@ class StrictTool(Tool):
         title: str,
         annotations: ToolAnnotations,
         limit_s: float,
-        hidden: Collection[str] = (),
+        hidden: Collection[str],
+        values: Mapping[str, Collection[str]],
+        words: Mapping[str, str],
     ) -> "StrictTool":
         """Make a tool of an async function; its docstring is the description.
 
@@ -77,6 +76,8 @@ class StrictTool(Tool):
             annotations: what the tool may do.
             limit_s: see the attribute.
             hidden: parameters that nothing configured can serve: not listed, and refused.
+            values: what parameters with fixed values can be, where that is less than their type says.
+            words: descriptions of parameters, where they depend on the keys.
         """
         description = " ".join((fn.__doc__ or "").split())
         metadata = func_metadata(fn, skip_names=["ctx"], structured_output=False)
@@ -85,7 +86,7 @@ class StrictTool(Tool):
             name=fn.__name__,
             title=title,
             description=description,
-            parameters=compact(metadata.arg_model.model_json_schema(schema_generator=_PlainDefaults), hidden),
+            parameters=_schema(metadata.arg_model, hidden, values, words),
             fn_metadata=_ListsFromText(arg_model=metadata.arg_model),
             is_async=True,
             context_kwarg="ctx",
@@ -105,7 +106,7 @@ class StrictTool(Tool):
             return failure(_unknown(self.name, strange, known))
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            with anyio.move_on_after(self.limit_s):
+            with anyio.move_on_after(self.limit_s + GRACE_S):
                 value = await super().run(given, context)
                 return value if isinstance(value, CallToolResult) else success(value)
         except ToolError as error:
@@ -119,29 +120,51 @@ class StrictTool(Tool):
                 f"luma-mcp-server itself failed ({_place(cause or error)}). If this call was to buy something, look at "
                 "list_generations before calling it again."
             )
-        return failure(
-            f"Luma did not answer {self.name} within {self.limit_s:.0f} s (LUMA_MCP_WAIT_S). Nothing is lost: "
-            "call again."
-        )
+        marks = self.annotations
+        paid = marks is None or not (marks.read_only_hint or marks.idempotent_hint)
+        todo = "It may have been bought: look at list_generations first." if paid else "Nothing is lost: call again."
+        return failure(f"{self.name} had no answer within {self.limit_s:g} s (LUMA_MCP_WAIT_S). {todo}")
 
 
-def compact(schema: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
-    """The schema without what says nothing: titles, null arms, natural defaults, lower bounds."""
-    properties = {
-        name: _compact_property(property_) for name, property_ in schema["properties"].items() if name not in hidden
-    }
-    required = {"required": schema["required"]} if schema.get("required") else {}
-    return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
-def _compact_property(property_: dict[str, Any]) -> dict[str, Any]:
-    arms = [arm for arm in property_.get("anyOf", ()) if arm != {"type": "null"}]
-    merged = {**(arms[0] if len(arms) == 1 else {}), **property_}
-    if len(arms) == 1:
-        del merged["anyOf"]
-    # Nobody asks for -1 of anything; it is refused without being listed.
-    dull = {"title", "minimum", "minItems"} | ({"default"} if merged.get("default") in (None, False, 0, 1) else set())
-    return {name: value for name, value in merged.items() if name not in dull}
+def _schema(
+    arguments: type[BaseModel],
+    hidden: Collection[str],
+    values: Mapping[str, Collection[str]],
+    words: Mapping[str, str],
+) -> dict[str, Any]:
+    """The schema of flat parameters: texts, numbers, booleans, fixed texts, and lists of texts.
+
+    pydantic's own says much that is of no use here (titles, null arms, null defaults, lower bounds that nobody goes
+    below), and making it takes half of what our start adds to the SDK's.
+    """
+    properties, required = {}, []
+    for name, field in arguments.model_fields.items():
+        if name not in hidden:
+            properties[name] = {"description": words.get(name, field.description), **_type(field, values.get(name))}
+            if field.is_required():
+                required.append(name)
+            elif field.default is not None and field.default is not False and field.default not in (0, 1):
+                properties[name]["default"] = field.default
+    needs = {"required": required} if required else {}
+    return {"type": "object", "properties": properties, **needs, "additionalProperties": False}
+
+
+def _type(field: FieldInfo, allowed: Collection[str] | None) -> dict[str, Any]:
+    [annotation] = [arm for arm in _arms(field.annotation) if arm is not type(None)]
+    if get_origin(annotation) is Literal:
+        fixed = [value for value in get_args(annotation) if allowed is None or value in allowed]
+        return {"type": "string", "enum": fixed}
+    type_: dict[str, Any] = {"type": _TYPES.get(annotation, "array")}
+    if type_["type"] == "array":
+        type_["items"] = {"type": "string"}
+    for bound in field.metadata:
+        for limit, word in (("le", "maximum"), ("max_length", "maxItems")):
+            if hasattr(bound, limit):
+                type_[word] = getattr(bound, limit)
+    return type_
 
 
 def success(value: BaseModel) -> CallToolResult:
@@ -190,7 +213,7 @@ def _plain(error: ValidationError, tool: str, given: Mapping[str, Any]) -> str:
     return f"{tool}: {'; '.join(problems)}. Nothing was sent. Correct that, then call again."
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": 'a list, as in ["…"]'}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": 'a list of texts, as in ["…"]'}
 """pydantic's types of errors, up to their first underscore, in words."""
 
 
@@ -209,13 +232,7 @@ def _problem(error: dict[str, Any], given: Mapping[str, Any]) -> str:
         "string_type": "must be text",
     }.get(kind)
     if words is None:
-        wanted = {
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "true or false",
-            "list": 'a list of texts, as in ["…"]',
-        }
-        words = f"must be {wanted.get(kind.partition('_')[0], 'of another type')}"
+        words = f"must be {_KINDS.get(kind.partition('_')[0], 'of another type')}"
     return f"{name} {words}"
 
 

@@ -1,6 +1,6 @@
 """The server: which tools there are, what they say of themselves, and what they share while it lives."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from . import __version__
+from .pricing import MODELS, default_price
 from .prompts import add_prompts_and_resources
 from .schema import StrictTool
 from .settings import Settings
@@ -23,7 +24,8 @@ Makes videos and images with Luma. Jobs cost the user money. Before a job above 
 more than three jobs at once, tell the user the price (list_models) and ask. A job goes on when a call ends: take it \
 up with wait_for_generations, never repeat a paid call to check on it; list_generations finds lost ids. Give the user \
 video_url, image_url or file_path: results are not shown by themselves. Images and clips are named by generation id or \
-public URL. Write prompts in English: subject, action, setting, camera, style."""
+public URL, for ray-3.2 and uni-1 also by absolute path. Write prompts in English: subject, action, setting, camera, \
+style."""
 
 _PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
@@ -51,8 +53,34 @@ _TOOLS = (
     (account.get_account, "Account and balance", _READS),
 )
 
-_AGENTS_ONLY = {"modify_video": {"resolution"}, "reframe_media": {"resolution"}}
-"""Parameters that the Dream Machine API has no use for."""
+_DREAM_MACHINE_ONLY: dict[str, tuple[str, ...]] = {
+    "generate_video": ("concepts", "callback_url"),
+    "extend_video": ("end_image", "callback_url"),
+    "modify_video": ("callback_url",),
+    "reframe_media": (
+        "media_type",
+        "output_format",
+        "start_image",
+        "x_start",
+        "x_end",
+        "y_start",
+        "y_end",
+        "grid_position_x",
+        "grid_position_y",
+        "resized_width",
+        "resized_height",
+        "callback_url",
+    ),
+    "generate_image": ("style_ref", "character_refs", "callback_url"),
+    "modify_image": ("callback_url",),
+    "interpolate_videos": (),
+    "upscale_video": (),
+    "add_audio": (),
+    "delete_generation": (),
+}
+"""What the Agents API can't do: parameters, and tools as a whole where none is named."""
+
+_AGENTS_ONLY: dict[str, tuple[str, ...]] = {"modify_video": ("resolution",), "reframe_media": ("resolution",)}
 
 
 @asynccontextmanager
@@ -71,8 +99,45 @@ async def opened_app(
                     await app.http.aclose()
 
 
-_GRACE_S = 0.9
-"""Seconds that a call may take beyond LUMA_MCP_WAIT_S: with 0 it must still be able to ask Luma something."""
+def _hidden(tool: str, apis: Collection[str], settings: Settings) -> set[str]:
+    """Parameters of a tool that no API with a key can serve."""
+    hidden = set() if settings.callback_hosts else {"callback_url"}
+    if "agents" not in apis:
+        hidden |= set(_AGENTS_ONLY.get(tool, ()))
+    if "dream_machine" not in apis:
+        hidden |= set(_DREAM_MACHINE_ONLY.get(tool, ()))
+    return hidden
+
+
+def _values(tool: str, apis: Collection[str]) -> dict[str, set[str]]:
+    """The values that the models behind a tool have, by parameter."""
+    kinds = {"generate_image": ("image",), "reframe_media": ("video", "image")}.get(tool, ("video",))
+    if tool in _DREAM_MACHINE_ONLY and not _DREAM_MACHINE_ONLY[tool]:
+        apis = ("dream_machine",)
+    models = [model for model in MODELS.values() if model.api in apis and model.type in kinds]
+    return {
+        "aspect_ratio": {ratio for model in models for ratio in model.aspect_ratios},
+        "resolution": {size for model in models for size in model.resolutions},
+        "duration": {length for model in models for length in model.durations},
+    }
+
+
+def _words(tool: str, apis: Collection[str]) -> dict[str, str]:
+    """Descriptions that name models, or say what media can be."""
+    words = {}
+    kind = {"generate_video": "video", "generate_image": "image", "modify_image": "image"}.get(tool)
+    if kind:
+        models = [model for model in MODELS.values() if model.api in apis and model.type == kind]
+        prices = [f"{model.id} (${default_price(model):g})" for model in models]
+        words["model"] = f"{', '.join(prices)}; the first that can" if len(prices) > 1 else prices[0]
+    if "agents" in apis:
+        words |= {"start_image": "Generation id, image URL or absolute path"}
+        if tool == "generate_video":
+            words["end_image"] = "Likewise"
+        words["image_refs"] = "Up to 9 ids, URLs or paths"
+        if tool in ("modify_video", "reframe_media", "modify_image"):
+            words["source"] = "Generation id, URL or absolute path"
+    return words
 
 
 def create_server(
@@ -91,19 +156,19 @@ def create_server(
         async with opened_app(settings, open_http, now) as app:
             yield app
 
-    def hidden(tool: str) -> set[str]:
-        unlisted = set() if settings.callback_hosts else {"callback_url"}
-        return unlisted | (_AGENTS_ONLY.get(tool, set()) if settings.api_key else set())
-
+    apis = settings.apis or ("agents", "dream_machine")
     tools = [
         StrictTool.of(
             function,
             title=title,
             annotations=annotations,
-            limit_s=settings.wait_s + _GRACE_S,
-            hidden=hidden(function.__name__),
+            limit_s=settings.wait_s,
+            hidden=_hidden(function.__name__, apis, settings),
+            values=_values(function.__name__, apis),
+            words=_words(function.__name__, apis),
         )
         for function, title, annotations in _TOOLS
+        if "dream_machine" in apis or _DREAM_MACHINE_ONLY.get(function.__name__, ("",)) != ()
     ]
     server = MCPServer[App](
         "luma",
@@ -114,5 +179,5 @@ def create_server(
         lifespan=lifespan,
         log_level="ERROR",
     )
-    add_prompts_and_resources(server)
+    add_prompts_and_resources(server, settings.apis)
     return server

@@ -65,7 +65,7 @@ def test_a_good_key_is_checked_with_its_balance(run, world) -> None:
             {"LUMA_API_KEY": None, "LUMAAI_API_KEY": "luma-planted-2"},
             "Luma refused the API key in LUMAAI_API_KEY (HTTP 401",
         ),
-        ({"LUMA_API_KEY": "luma-api-planted"}, "LUMA_API_KEY holds a key of Luma's Agents API"),
+        ({"LUMA_API_KEY": "luma-api-planted"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),
         ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
         ({"LUMAAI_BASE_URL": None}, "could not be reached"),
     ],
@@ -78,7 +78,8 @@ def test_a_check_ends_with_a_sentence_about_what_is_wrong(
         unused.bind(("127.0.0.1", 0))
         if environ == {"LUMAAI_BASE_URL": None}:
             environ = {"LUMAAI_BASE_URL": f"http://127.0.0.1:{unused.getsockname()[1]}"}
-        done = run("check", **{"LUMAAI_BASE_URL": world.base_url} | environ)
+        urls = {"LUMAAI_BASE_URL": world.base_url, "LUMA_BASE_URL": world.base_url.replace("/dream-machine", "")}
+        done = run("check", **urls | environ)
 
     assert (done.returncode, done.stderr) == (1, "")
     assert sentence in done.stdout.splitlines()[-1]
@@ -87,11 +88,12 @@ def test_a_check_ends_with_a_sentence_about_what_is_wrong(
 def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:
     process = start("sandbox", "--port", "0", LUMA_API_KEY=None)
     assert process.stdout
-    base_url = process.stdout.readline().strip()
+    base_url, agents_url = process.stdout.readline().strip(), process.stdout.readline().strip()
 
     with httpx.Client(trust_env=False) as http:
         assert http.get(f"{base_url}/ping").status_code == 401
         assert http.get(f"{base_url}/ping", headers={"Authorization": f"Bearer {KEY}"}).json() == {"message": "pong"}
+        assert http.get(f"{agents_url}/files").status_code == 401
     process.send_signal(signal.SIGTERM)
     code = process.wait(LIMIT_S)
 

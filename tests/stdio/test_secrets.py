@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-SECRET = re.compile(rb"luma-sandbox-key|luma-planted|luma-api-planted|[?&](?:Expires|Signature)=")
+SECRET = re.compile(rb"luma-sandbox-key|luma-api-sandbox-key|luma-planted|luma-api-planted|[?&](?:Expires|Signature)=")
 URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
 
 
@@ -26,7 +26,8 @@ def without_links(value: Any) -> Any:
 
 
 def leaks(data: bytes) -> list[bytes]:
-    data = data.replace(b"LUMA_API_KEY=luma-sandbox-key luma-mcp-server check", b"")  # `sandbox` tells how to use it
+    for key in (b"luma-sandbox-key", b"luma-api-sandbox-key"):
+        data = data.replace(b"LUMA_API_KEY=" + key + b" luma-mcp-server check", b"")  # `sandbox` tells how to use it
     return [data[max(0, found.start() - 200) : found.end() + 20] for found in SECRET.finditer(data)]
 
 

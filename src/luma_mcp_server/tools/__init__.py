@@ -12,22 +12,26 @@ import anyio
 from anyio.abc import TaskGroup
 from mcp.server.mcpserver import Context
 
-from ..errors import InvalidRequest, LumaServerError
+from ..backends import Backend
+from ..errors import InvalidRequest, LumaServerError, NotFound, SettingsError
 from ..jobs import Jobs
 from ..media import Files, Reference, parse_reference
-from ..models import Generation
+from ..models import Api, Generation, Request, VideoRequest
 from ..polling import MAX_JOB_AGE_S, TICK_S, progress
-from ..settings import Settings, is_loopback
+from ..settings import AGENTS_KEYS_PAGE, DREAM_MACHINE_KEYS_PAGE, Settings, is_loopback
 
 if TYPE_CHECKING:
     import httpx
 
+    from ..backends.agents import Agents
     from ..backends.dream_machine import DreamMachine
-    from .account import CameraMotions
+    from ..inputs import Inputs
 
 ToolContext = Context["App", Any]
 
 _MOST_SEEN = 10_000
+_SAID = ("prompt", "aspect_ratio", "resolution", "duration")
+"""Fields that a request, or what it starts from, tells of a generation."""
 
 
 @dataclass
@@ -41,8 +45,14 @@ class App:
     seen: dict[str, str] = field(default_factory=dict)
     """Links without query, and paths of saved files: the generations they belong to."""
 
-    camera: "CameraMotions | None" = None
-    """Luma's words for the camera, once it has said them."""
+    apis_of: dict[str, Api] = field(default_factory=dict)
+    """Ids of generations that were asked for, and the API that knew them."""
+
+    made: dict[str, Generation] = field(default_factory=dict)
+    """Generations that this process bought, as last seen, with what their requests say of them."""
+
+    camera_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Luma's words for the camera, once it has said them; empty for a list that it does not have any more."""
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":
@@ -54,28 +64,76 @@ class App:
         """The Dream Machine backend.
 
         Raises:
-            SettingsError: the key is missing or can't be used.
+            SettingsError: there is no usable key for it.
         """
-        key = self.settings.require_key()
+        self.settings.require_key()
+        if self.settings.api_key is None:
+            raise SettingsError(
+                "This needs a key of Luma's Dream Machine API: the Agents API can't do it. Nothing was sent. Set "
+                f"LUMA_API_KEY to one ({DREAM_MACHINE_KEYS_PAGE}), and LUMA_AGENTS_API_KEY to the other."
+            )
         from ..backends.dream_machine import DreamMachine
 
-        return DreamMachine(key, self.settings.key_variable, self.settings.base_url, self.http)
+        if_gone = (
+            "Luma may have retired this: use an Agents model (ray-3.2, uni-1)."
+            if self.settings.agents_key
+            else f"Luma may have retired this: get an Agents key ({AGENTS_KEYS_PAGE}) and set LUMA_AGENTS_API_KEY."
+        )
+        settings = self.settings
+        return DreamMachine(self.settings.api_key, settings.key_variable, settings.base_url, self.http, if_gone)
+
+    @cached_property
+    def agents(self) -> "Agents":
+        """The Agents backend.
+
+        Raises:
+            SettingsError: there is no usable key for it.
+        """
+        settings = self.settings
+        settings.require_key()
+        if settings.agents_key is None:
+            raise SettingsError(
+                f"This needs a key of Luma's Agents API. Nothing was sent. Set LUMA_AGENTS_API_KEY "
+                f"({AGENTS_KEYS_PAGE})."
+            )
+        from ..backends.agents import Agents
+
+        return Agents(settings.agents_key, settings.agents_key_variable, settings.agents_url, self.http, self.now)
+
+    def backend(self, api: Api) -> Backend:
+        """The backend of one API."""
+        return self.agents if api == "agents" else self.dream_machine
 
     @cached_property
     def jobs(self) -> Jobs:
         """The paid jobs of this server."""
-        return Jobs(lambda: self.dream_machine, self.tasks)
+        return Jobs(self.get, self.tasks)
+
+    @property
+    def look_up_s(self) -> float:
+        """How long Luma gets for an answer that a call can do without, in seconds."""
+        return min(3.0, max(self.settings.wait_s, 1.0) / 2)
 
     @cached_property
     def files(self) -> Files:
         """Downloads of this server."""
         return Files(lambda: self.http, self.settings.output_dir, self.own_host)
 
+    @cached_property
+    def inputs(self) -> "Inputs":
+        """Local files on their way to Luma."""
+        from ..inputs import Inputs
+
+        async def upload(size: int, media_type: str, filename: str, chunks: AsyncIterator[bytes]) -> str:
+            return await self.agents.upload(size, media_type, filename, chunks)
+
+        return Inputs(self.settings.input_dirs, self.settings.home, self.tasks, upload)
+
     @property
     def own_host(self) -> str | None:
-        """The API's host where that is this computer: links to it are in order then."""
-        host = urlsplit(self.settings.base_url).hostname or ""
-        return host if is_loopback(host) else None
+        """The APIs' host where that is this computer: links to it are in order then."""
+        hosts = (urlsplit(url).hostname or "" for url in (self.settings.base_url, self.settings.agents_url))
+        return next(filter(is_loopback, hosts), None)
 
     def remember(self, generation: Generation) -> None:
         """Note which links and which file are a generation's, so that they can stand for it."""
@@ -83,20 +141,54 @@ class App:
             return
         for place in (generation.video_url, generation.image_url, generation.thumbnail_url, generation.file_path):
             if place:
-                self.seen[without_query(place)] = generation.generation_id
+                self.seen[_place(place)] = generation.generation_id
         while len(self.seen) > _MOST_SEEN:
             del self.seen[next(iter(self.seen))]
 
+    def note_purchase(self, generation: Generation, request: Request) -> Generation:
+        """The generation with what its request says of it, kept since Luma's answers may not say it again."""
+        assert generation.generation_id is not None
+        source = getattr(request, "source", None)
+        said = {name: getattr(request, name, None) or getattr(source, name, None) for name in _SAID}
+        if isinstance(request, VideoRequest) and (request.start_video or request.end_video):
+            said["duration"] = None  # it is longer than what was asked for
+        noted = generation.with_(**{name: value for name, value in said.items() if not getattr(generation, name)})
+        self.made[generation.generation_id] = noted
+        self.apis_of[generation.generation_id] = generation.api or "dream_machine"
+        return noted
+
     async def get(self, generation_id: str) -> Generation:
-        """A generation as Luma shows it now."""
-        generation = await self.dream_machine.get(generation_id)
-        self.remember(generation)
-        return generation
+        """A generation as Luma shows it now, whichever API it belongs to.
+
+        Raises:
+            NotFound: no API that there is a key for knows it.
+            LumaServerError: an API that might know it could not be asked.
+        """
+        self.settings.require_key()
+        known = self.apis_of.get(generation_id)
+        failures: list[LumaServerError] = []
+        for api in (known,) if known else self.settings.apis:
+            try:
+                generation = await self.backend(api).get(generation_id)
+            except LumaServerError as error:
+                failures.append(error)
+                continue
+            self.apis_of[generation_id] = api
+            if (made := self.made.get(generation_id)) is not None:
+                said = {name: getattr(made, name) for name in _SAID if not getattr(generation, name)}
+                generation = self.made[generation_id] = generation.with_(**said)
+            self.remember(generation)
+            return generation
+        raise next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
+
+    def knows(self, text: str) -> bool:
+        """Whether this process knows a link or path as a generation's."""
+        return _place(text) in self.seen
 
     def reference(self, text: str, parameter: str, *, media: bool = True, weighted: bool = False) -> Reference:
         """Read what names media or a generation; a known link or file of a generation stands for it."""
         plain, weight = text.strip().partition("#weight=")[::2]
-        if known := self.seen.get(without_query(plain)):
+        if known := self.seen.get(_place(plain)):
             text = f"{known}#weight={weight}" if weight else known
         return parse_reference(text, parameter, media=media, weighted=weighted, own_host=self.own_host)
 
@@ -109,9 +201,10 @@ class App:
         reference = self.reference(text, parameter, media=False)
         if reference.kind == "generation":
             return reference.value
-        for generation in (await self.dream_machine.list(100, 0))[0]:
-            self.remember(generation)
-        if known := self.seen.get(without_query(reference.value)):
+        if "dream_machine" in self.settings.apis:
+            for generation in (await self.dream_machine.list(100, 0))[0]:
+                self.remember(generation)
+        if known := self.seen.get(_place(reference.value)):
             return known
         raise InvalidRequest(
             f"{parameter} is a URL that belongs to none of your newest 100 generations. Nothing was sent. Use the "
@@ -138,6 +231,10 @@ class App:
         """The generation with its file, saved by a point of the loop's clock; a failure becomes a warning."""
         if not self.settings.save or generation.state != "completed":
             return generation
+        try:
+            self.settings.require("LUMA_MCP_SAVE")
+        except SettingsError as error:
+            return generation.with_(warnings=(str(error),))
         again = f'Call download_generation(generation_id="{generation.generation_id}").'
         path = None
         with anyio.CancelScope(deadline=until):
@@ -145,6 +242,8 @@ class App:
                 path = await self.files.save(generation)
             except LumaServerError as error:
                 return generation.with_(warnings=(str(error),))
+            except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
+                return generation.with_(warnings=(f"The file was not saved ({type(error).__name__}). {again}",))
         if path is None:
             return generation.with_(warnings=(f"There was no time left to save the file. {again}",))
         saved = generation.with_(file_path=str(path))
@@ -152,11 +251,12 @@ class App:
         return saved
 
 
-@dataclass(slots=True)
+@dataclass
 class Call:
     """One call's time, and what it is doing, for progress.
 
     Attributes:
+        app: the server.
         started: when it arrived, on the loop's clock.
         limit: when the call must answer, on the loop's clock.
         wait_until: until when it waits for results; the caller may shorten that.
@@ -165,12 +265,15 @@ class Call:
         expected: seconds that it should take.
     """
 
+    app: App
     started: float
     limit: float
     wait_until: float
     answer_until: float
     describe: Callable[[], str] = lambda: "starting"
     expected: float | None = None
+    preparing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Ends the free questions before a purchase; an upload may lengthen it."""
 
     def say(self, what: str) -> None:
         """Note what the call is waiting for."""
@@ -197,7 +300,7 @@ async def calling(ctx: ToolContext, app: App, wait_s: float | None) -> AsyncIter
     cap = max(app.settings.wait_s, _LEAST_S)
     wait = min(wait_s if wait_s is not None else cap, app.settings.wait_s)
     started = anyio.current_time()
-    call = Call(started, started + cap, started + wait, started + max(wait, min(cap, _ANSWER_S)))
+    call = Call(app, started, started + cap, started + wait, started + max(wait, min(cap, _ANSWER_S)))
     ticking = anyio.CancelScope()
 
     async def tick() -> None:
@@ -219,9 +322,10 @@ def app_of(ctx: ToolContext) -> App:
     return ctx.request_context.lifespan_context
 
 
-def without_query(url: str) -> str:
-    """A link without what changes each time it is made anew."""
-    return url.partition("?")[0].partition("#")[0].strip()
+def _place(text: str) -> str:
+    """A link without what changes each time it is made anew; a path as it is, since `#` and `?` may be part of it."""
+    text = text.strip()
+    return text.partition("?")[0].partition("#")[0] if text.startswith(("http://", "https://")) else text
 
 
 def utc_now() -> datetime:

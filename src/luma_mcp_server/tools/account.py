@@ -1,77 +1,33 @@
 """The tools that say what there is: models, camera motions, the account. None of them costs money."""
 
-import difflib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
-from ..errors import InvalidRequest, LumaServerError
-from ..models import Value
-from ..pricing import MODELS, PRICES_AS_OF, price_list
+from ..errors import InvalidRequest, LumaServerError, Refused
+from ..models import Api, Value
+from ..pricing import MODELS, PRICE_NOTES, PRICES_AS_OF, price_list
 from . import App, ToolContext, app_of
 
-LOOK_UP_S = 3.0
-"""How long Luma gets to answer about words that we know ourselves."""
-
-CONCEPTS = [
-    "aerial",
-    "aerial_drone",
-    "bolt_cam",
-    "crane_down",
-    "crane_up",
-    "dolly_zoom",
-    "elevator_doors",
-    "eye_level",
-    "ground_level",
-    "handheld",
-    "high_angle",
-    "low_angle",
-    "orbit_left",
-    "orbit_right",
-    "over_the_shoulder",
-    "overhead",
-    "pan_left",
-    "pan_right",
-    "pedestal_down",
-    "pedestal_up",
-    "pov",
-    "pull_out",
-    "push_in",
-    "roll_left",
-    "roll_right",
-    "selfie",
-    "static",
-    "tilt_down",
-    "tilt_up",
-    "tiny_planet",
-    "truck_left",
-    "truck_right",
-    "zoom_in",
-    "zoom_out",
-]
+CONCEPTS = """
+    aerial aerial_drone bolt_cam crane_down crane_up dolly_zoom elevator_doors eye_level ground_level handheld
+    high_angle low_angle orbit_left orbit_right over_the_shoulder overhead pan_left pan_right pedestal_down
+    pedestal_up pov pull_out push_in roll_left roll_right selfie static tilt_down tilt_up tiny_planet truck_left
+    truck_right zoom_in zoom_out
+""".split()  # noqa: SIM905 - thirty-four lines of one word each say no more
 LIVE = "Luma, now"
 CONCEPTS_AS_OF = "2025-05"
 """Source: ComfyUI's Luma nodes, 2025-05."""
 
 CAMERA_MOTIONS = [
-    "static",
-    "move left",
-    "move right",
-    "move up",
-    "move down",
-    "push in",
-    "pull out",
-    "zoom in",
-    "zoom out",
-    "pan left",
-    "pan right",
-    "orbit left",
-    "orbit right",
-    "crane up",
-    "crane down",
+    word.replace("_", " ")
+    for word in """
+    static move_left move_right move_up move_down push_in pull_out zoom_in zoom_out pan_left pan_right
+    orbit_left orbit_right crane_up crane_down
+    """.split()  # noqa: SIM905 - as above
 ]
 CAMERA_MOTIONS_AS_OF = "2024-09"
 """Source: lumaai's enumeration of 2024-09, removed from the SDK in 1.8.0."""
@@ -114,14 +70,18 @@ class Account(Value):
     warnings: tuple[str, ...] | None = None
 
 
-def models() -> Models:
-    """All models with sizes, lengths and prices."""
+def models(apis: Collection[str]) -> Models:
+    """All models of these APIs (of both, if there is no key) with sizes, lengths and prices."""
     rows = []
     for model in MODELS.values():
+        if apis and model.api not in apis:
+            continue
         row = {
             "model": model.id,
+            "api": model.api,
             "makes": model.type,
             "can": model.can,
+            "aspect_ratios": model.aspect_ratios,
             "resolutions": model.resolutions,
             "durations": model.durations,
             "longest_modify_s": model.longest_modify_s,
@@ -129,16 +89,12 @@ def models() -> Models:
             "usd": price_list(model),
         }
         rows.append({name: value for name, value in row.items() if value})
-    return Models(
-        models=tuple(rows),
-        prices=f"US dollars, 16:9, as published {PRICES_AS_OF}. Extending and interpolating cost as much as a new 5s"
-        " clip, reframing as much as its model's clip. Upscale and audio: not published. Failed jobs are refunded.",
-    )
+    return Models(models=tuple(rows), prices=f"US dollars, as published {PRICES_AS_OF}. {PRICE_NOTES}")
 
 
 async def list_models(ctx: ToolContext) -> Models:
     """Models, what each can do, sizes, lengths, prices. Free."""
-    return models()
+    return models(app_of(ctx).settings.apis)
 
 
 async def list_camera_motions(ctx: ToolContext) -> CameraMotions:
@@ -147,18 +103,32 @@ async def list_camera_motions(ctx: ToolContext) -> CameraMotions:
 
 
 async def _camera_words(app: App) -> CameraMotions:
-    if app.camera is None:
-        motions, concepts = await _live_words(app)
-        found = CameraMotions(
-            camera_motions=motions or tuple(CAMERA_MOTIONS),
-            camera_motions_source=LIVE if motions else f"known list of {CAMERA_MOTIONS_AS_OF}",
-            concepts=concepts or tuple(CONCEPTS),
-            concepts_source=LIVE if concepts else f"known list of {CONCEPTS_AS_OF}",
-        )
-        if not (motions and concepts):
-            return found
-        app.camera = found
-    return app.camera
+    """Luma's words where it answers, asked once for each of the two lists; else the known ones with their date."""
+    questions: dict[str, Callable[[], Awaitable[tuple[str, ...]]]] = {}
+    with suppress(LumaServerError):
+        backend = app.dream_machine
+        questions = {"motions": backend.camera_motions, "concepts": backend.concepts}
+
+    async def ask(name: str, question: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
+        try:
+            app.camera_words[name] = await question()
+        except Refused:
+            app.camera_words[name] = ()  # a list that is gone stays gone
+        except LumaServerError:
+            pass
+
+    with anyio.move_on_after(app.look_up_s):
+        async with anyio.create_task_group() as tasks:
+            for name, question in questions.items():
+                if name not in app.camera_words:
+                    tasks.start_soon(ask, name, question)
+    motions, concepts = (app.camera_words.get(name, ()) for name in ("motions", "concepts"))
+    return CameraMotions(
+        camera_motions=motions or tuple(CAMERA_MOTIONS),
+        camera_motions_source=LIVE if motions else f"known list of {CAMERA_MOTIONS_AS_OF}",
+        concepts=concepts or tuple(CONCEPTS),
+        concepts_source=LIVE if concepts else f"known list of {CONCEPTS_AS_OF}",
+    )
 
 
 async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
@@ -178,6 +148,8 @@ async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
                 f"Luma has no concept {key[:60]!r}: keys look like dolly_zoom. Nothing was sent. "
                 "list_camera_motions has them all."
             )
+    import difflib  # here, because most servers never need it
+
     words = await _camera_words(app)
     for key in unknown:
         close = difflib.get_close_matches(key, words.concepts, 1, 0.7)
@@ -185,23 +157,6 @@ async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
             hint = f"Did you mean {close[0]}?" if close else "list_camera_motions has them all."
             raise InvalidRequest(f"Luma has no concept {key[:60]!r}. Nothing was sent. {hint}")
     return tuple(keys)
-
-
-async def _live_words(app: App) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Motions and concepts as Luma lists them now; empty where it does not answer, or there is no key."""
-    found: dict[str, tuple[str, ...]] = {}
-
-    async def ask(name: str, question: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
-        with suppress(LumaServerError):
-            found[name] = await question()
-
-    with suppress(LumaServerError):
-        backend = app.dream_machine
-        with anyio.move_on_after(LOOK_UP_S):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(ask, "motions", backend.camera_motions)
-                tasks.start_soon(ask, "concepts", backend.concepts)
-    return found.get("motions", ()), found.get("concepts", ())
 
 
 async def get_account(ctx: ToolContext) -> Account:
@@ -214,10 +169,22 @@ async def account(app: App) -> Account:
     settings = app.settings
     warnings = [problem.sentence for problem in settings.problems]
     warnings += [f"{name} is no setting of this server: is it misspelt?" for name in settings.unknown_variables]
-    standings = [await _dream_machine(app)]
-    if settings.agents_key_variable:
-        message = f"This version does not speak the Agents API yet, so {settings.agents_key_variable} is not used."
-        standings.append(ApiStanding(api="agents", configured=True, message=message))
+    standings = [ApiStanding(api=api, configured=True, reachable=False) for api in settings.apis]
+
+    async def ask(number: int, api: Api) -> None:
+        with anyio.move_on_after(app.look_up_s) as late:
+            standings[number] = await _standing(app, api)
+        if late.cancelled_caught:
+            standings[number] = standings[number].model_copy(update={"message": "It did not answer in time."})
+
+    async with anyio.create_task_group() as tasks:
+        for number, api in enumerate(settings.apis):
+            tasks.start_soon(ask, number, api)
+    if not standings:
+        try:
+            settings.require_key()
+        except LumaServerError as error:
+            standings = [ApiStanding(api="none", configured=False, message=str(error))]
     return Account(
         apis=tuple(standings),
         sandbox=settings.sandbox or None,
@@ -226,20 +193,19 @@ async def account(app: App) -> Account:
     )
 
 
-async def _dream_machine(app: App) -> ApiStanding:
+async def _standing(app: App, api: Api) -> ApiStanding:
+    standing = ApiStanding(api=api, configured=True)
     try:
-        backend = app.dream_machine
-    except LumaServerError as error:
-        return ApiStanding(api="dream_machine", configured=False, message=str(error))
-    standing = ApiStanding(api="dream_machine", configured=True)
-    try:
-        await backend.ping()
+        await app.backend(api).ping()
         standing = standing.model_copy(update={"reachable": True})
-        balance = await backend.balance_usd()
+        # The Agents API tells no balance; its ping is refused where the key is.
+        known = {"key_accepted": True} if api == "agents" else {"balance_usd": await app.dream_machine.balance_usd()}
     except LumaServerError as error:
         status = getattr(error, "status", None)
-        told: dict[str, Any] = {"message": str(error), "reachable": standing.reachable or status is not None}
+        url = app.settings.agents_url if api == "agents" else app.settings.base_url
+        message = f"Nothing of Luma's API is at {url} (HTTP 404): is its path whole?" if status == 404 else str(error)
+        told: dict[str, Any] = {"message": message, "reachable": standing.reachable or status is not None}
         if status in (401, 403):
             told["key_accepted"] = False
         return standing.model_copy(update=told)
-    return standing.model_copy(update={"key_accepted": True, "balance_usd": balance})
+    return standing.model_copy(update={"key_accepted": True} | known)

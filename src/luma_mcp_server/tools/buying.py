@@ -1,15 +1,17 @@
 """Buying: what a request starts from, the purchase, the wait, and the saved file."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import anyio
 
-from ..errors import InvalidRequest, JobFailed, LumaServerError, TooManyRequests
-from ..media import guess_type
-from ..models import RESOLUTIONS, Generation, Media, MediaType, Request, UpscaleRequest
-from ..polling import expected_seconds
-from ..pricing import estimate
+from ..backends import Backend, api_of, candidates, medias
+from ..errors import InvalidRequest, JobFailed, LumaServerError, StillUploading, TooManyRequests
+from ..media import guess_type, is_local
+from ..models import Api, Generation, Media, MediaType, Request, UpscaleRequest
+from ..polling import FIRST_GAP_S, expected_seconds
+from ..pricing import DREAM_MACHINE_RESOLUTIONS, estimate
 from . import App, Call, ToolContext, app_of, calling
 
 _A = {"image": "an image", "video": "a video"}
@@ -17,12 +19,12 @@ _A = {"image": "an image", "video": "a video"}
 
 def one_step_up(resolution: str | None) -> str:
     """The next larger resolution; 1080p where a clip's own is not known."""
-    if resolution not in RESOLUTIONS:
+    if resolution not in DREAM_MACHINE_RESOLUTIONS:
         return "1080p"
-    step = RESOLUTIONS.index(resolution) + 1
-    if step == len(RESOLUTIONS):
+    step = DREAM_MACHINE_RESOLUTIONS.index(resolution) + 1
+    if step == len(DREAM_MACHINE_RESOLUTIONS):
         raise InvalidRequest("This clip has the largest resolution, 4k, already. Nothing was sent or charged.")
-    return RESOLUTIONS[step]
+    return DREAM_MACHINE_RESOLUTIONS[step]
 
 
 async def own_clip(app: App, text: str, parameter: str) -> Generation:
@@ -55,9 +57,12 @@ async def _finished(app: App, generation_id: str, parameter: str, kind: MediaTyp
 
 
 async def media_of(
-    app: App, text: str, parameter: str, kind: MediaType | None, *, weighted: bool = False
+    call: Call, text: str, parameter: str, kind: MediaType | None, *, weighted: bool = False
 ) -> tuple[Media, str | None, MediaType]:
     """What a media parameter names, the model that made it, and whether it is a video or an image."""
+    app = call.app
+    if "agents" in app.settings.apis and is_local(text) and not app.knows(text):
+        return await _local(call, text, parameter, kind)
     reference = app.reference(text, parameter, weighted=weighted)
     if reference.kind == "url":
         if (kind := kind or guess_type(reference.value)) is None:
@@ -67,46 +72,82 @@ async def media_of(
             )
         return Media(url=reference.value, weight=reference.weight), None, kind
     made = await _finished(app, reference.value, parameter, kind)
-    if (url := made.url) is None:
-        raise InvalidRequest(f"{parameter}: Luma gives no link for generation {reference.value}. Nothing was bought.")
-    media = Media(
-        url=url,
-        generation_id=reference.value,
-        weight=reference.weight,
+    return as_media(made, reference.weight), made.model, kind or made.type or "video"
+
+
+async def _local(call: Call, text: str, parameter: str, kind: MediaType | None) -> tuple[Media, None, MediaType]:
+    """A file of the user's, checked and, where it is large, uploaded."""
+    if text.lstrip()[:5].lower() != "data:":
+        call.app.settings.require("LUMA_MCP_INPUT_DIRS")
+        if "#weight=" in text:
+            raise InvalidRequest(
+                f"{parameter}: a local file takes no weight: the models that take files know none. Nothing was sent."
+                " Leave it out and say in the prompt how much the file counts."
+            )
+    call.preparing.deadline = call.limit
+    kinds: tuple[MediaType, ...] = (kind,) if kind else ("image", "video")
+    file = await call.app.inputs.take(text, parameter, kinds, until=call.limit - _MARGIN_S, say=call.say)
+    return Media(file=file), None, "video" if file.media_type.startswith("video/") else "image"
+
+
+_MARGIN_S = 0.2
+"""Seconds that a call keeps to say how far its upload is."""
+
+
+def as_media(made: Generation, weight: float | None = None) -> Media:
+    """A finished generation as something to start from."""
+    if made.url is None:
+        raise InvalidRequest(f"Luma gives no link for generation {made.generation_id}. Nothing was bought.")
+    return Media(
+        url=made.url,
+        generation_id=made.generation_id,
+        api=made.api,
+        weight=weight,
         aspect_ratio=made.aspect_ratio,
         resolution=made.resolution,
         duration=made.duration,
     )
-    return media, made.model, kind or made.type or "video"
 
 
-async def image_of(app: App, text: str | None, parameter: str, *, weighted: bool = False) -> Media | None:
+async def image_of(call: Call, text: str | None, parameter: str, *, weighted: bool = False) -> Media | None:
     """The image that a parameter names, if it names one."""
-    return None if text is None else (await media_of(app, text, parameter, "image", weighted=weighted))[0]
+    return None if text is None else (await media_of(call, text, parameter, "image", weighted=weighted))[0]
 
 
 async def images_of(
-    app: App, texts: Sequence[str] | None, parameter: str, *, weighted: bool = False
+    call: Call, texts: Sequence[str] | None, parameter: str, *, weighted: bool = False
 ) -> tuple[Media, ...]:
     """The images that a list names."""
     found = [
-        await media_of(app, text, f"{parameter}[{number}]", "image", weighted=weighted)
+        await media_of(call, text, f"{parameter}[{number}]", "image", weighted=weighted)
         for number, text in enumerate(texts or ())
     ]
     return tuple(media for media, _, _ in found)
 
 
-async def buy(ctx: ToolContext, make_request: Callable[[App], Awaitable[Request]], wait_s: float | None) -> Generation:
+@dataclass(frozen=True)
+class Draft:
+    """A request that lacks only its model.
+
+    Attributes:
+        write: the request with a model.
+        models: those that may do it, best first; empty for operations that take none.
+    """
+
+    write: Callable[[str], Request]
+    models: tuple[str, ...] = ()
+
+
+async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], wait_s: float | None) -> Generation:
     """Buy what a tool was asked for, wait for it as long as the call may, and save it."""
     app = app_of(ctx)
     app.settings.require_key()
     async with calling(ctx, app, wait_s) as call:
-        request = await _prepared(app, call, make_request)
-        _check_callback(app, request.callback_url)
+        backend, request = await _prepared(app, call, make_draft)
         call.say("sending to Luma")
         try:
             purchase = await app.jobs.buy(
-                request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
+                backend, request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
             )
         except TooManyRequests as error:
             if not error.concurrency:
@@ -117,20 +158,48 @@ async def buy(ctx: ToolContext, make_request: Callable[[App], Awaitable[Request]
             raise LumaServerError(f"{error} {here}") from error
         price = estimate(request)
         if (generation := purchase.generation) is None:
-            return app.present(_unanswered(request, purchase.request_id), estimated_cost_usd=price)
+            return app.present(_unanswered(backend.api, request, purchase.request_id), estimated_cost_usd=price)
+        generation = app.note_purchase(generation, request)
         call.expected = None if app.settings.sandbox else expected_seconds(type(request).__name__, generation.model)
         generation = await _awaited(app, call, generation)
         if generation.state == "failed":
             raise _failed(generation)
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
-        unpriced = () if price is not None else ("The price of this is not published; get_account shows the balance.",)
-        return app.present(generation, estimated_cost_usd=price, warnings=unpriced)
+        unpriced = () if price is not None else ("Its price is not known beforehand; get_account shows the balance.",)
+        sent = tuple(media.file.path for media in medias(request) if media.file) or None
+        expected = round(call.expected) if call.expected and not generation.finished else None
+        return app.present(
+            generation, estimated_cost_usd=price, expected_s=expected, files_sent=sent, warnings=unpriced
+        )
 
 
-def _check_callback(app: App, callback_url: str | None) -> None:
-    if callback_url is None:
-        return
+def check_early(
+    call: Call,
+    callback_url: str | None,
+    kind: MediaType | None = None,
+    model: str | None = None,
+    prompt: str | None = None,
+) -> None:
+    """Refuse what needs no question to be refused, before the first question is asked.
+
+    Raises:
+        InvalidRequest: the address, the model or the prompt can't work, whatever the request starts from.
+    """
+    app = call.app
+    if callback_url is not None:
+        _check_callback(app, callback_url)
+    if kind:
+        candidates(kind, model, app.settings.apis)
+    # The bounds of either API; the one that gets the request is stricter.
+    if prompt is not None and not 1 <= len(prompt.strip()) <= 6000:
+        raise InvalidRequest(
+            f"prompt is {len(prompt.strip())} characters long; Luma takes 3 to 5,000. Nothing was sent. Describe the "
+            "subject, what it does, the setting and the camera in a sentence or two."
+        )
+
+
+def _check_callback(app: App, callback_url: str) -> None:
     try:
         parts = urlsplit(callback_url)
         host = parts.hostname
@@ -143,23 +212,42 @@ def _check_callback(app: App, callback_url: str | None) -> None:
         )
 
 
-async def _prepared(app: App, call: Call, make_request: Callable[[App], Awaitable[Request]]) -> Request:
-    """The request, after the free questions that it takes to write it."""
+async def _prepared(app: App, call: Call, make_draft: Callable[[Call], Awaitable[Draft]]) -> tuple[Backend, Request]:
+    """The request and where it goes, after the free questions that it takes to write it."""
     call.say("looking up what it starts from")
-    with anyio.CancelScope(deadline=call.limit):
+    call.preparing.deadline = call.answer_until
+    with call.preparing:
         try:
-            return await make_request(app)
-        except InvalidRequest:
+            return _chosen(app, await make_draft(call))
+        except (InvalidRequest, StillUploading):
             raise
         except LumaServerError as error:
             raise LumaServerError(f"Nothing was bought. {error}") from error
     raise LumaServerError("Nothing was bought: Luma did not answer in time about what this starts from. Call again.")
 
 
-def _unanswered(request: Request, request_id: str) -> Generation:
+def _chosen(app: App, draft: Draft) -> tuple[Backend, Request]:
+    """The first model that can do what was asked; if none can, the first one's refusal."""
+    if not draft.models:
+        backend, request = app.dream_machine, draft.write("")
+        backend.check(request)
+        return backend, request
+    refusals = []
+    for model in draft.models:
+        candidate, request = app.backend(api_of(model)), draft.write(model)
+        try:
+            candidate.check(request)
+        except InvalidRequest as refusal:
+            refusals.append(refusal)
+        else:
+            return candidate, request
+    raise refusals[0]
+
+
+def _unanswered(api: Api, request: Request, request_id: str) -> Generation:
     return Generation(
         request_id=request_id,
-        api="dream_machine",
+        api=api,
         state="unknown",
         prompt=request.prompt if not isinstance(request, UpscaleRequest) else None,
         charged="unknown",
@@ -173,7 +261,7 @@ async def _awaited(app: App, call: Call, generation: Generation) -> Generation:
     assert generation.generation_id is not None
     if generation.finished:
         return generation
-    async with app.jobs.watch(generation.generation_id, fresh=True) as watch:
+    async with app.jobs.watch(generation.generation_id, delay=FIRST_GAP_S) as watch:
         call.describe = lambda: (watch.generation or generation).state
         with anyio.CancelScope(deadline=call.wait_until):
             await watch.ended.wait()

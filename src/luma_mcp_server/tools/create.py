@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..backends import choose_model
+from ..backends import api_of, candidates
 from ..errors import InvalidRequest
 from ..models import (
     AspectRatio,
@@ -19,14 +19,13 @@ from ..models import (
     OutputFormat,
     Placement,
     ReframeRequest,
-    Request,
     Resolution,
     UpscaleRequest,
     VideoRequest,
 )
-from . import App, ToolContext
+from . import Call, ToolContext
 from .account import concepts_of
-from .buying import buy, image_of, images_of, media_of, one_step_up, own_clip
+from .buying import Draft, as_media, buy, check_early, image_of, images_of, media_of, one_step_up, own_clip
 
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
@@ -57,23 +56,29 @@ async def generate_video(
 ) -> Generation:
     """Make a video clip from text, or from a start and/or end image. Costs money."""
 
-    async def request(app: App) -> Request:
-        start = await image_of(app, start_image, "start_image")
-        end = await image_of(app, end_image, "end_image")
-        return VideoRequest(
-            model=choose_model("video", model),
-            prompt=prompt,
-            resolution=resolution,
-            duration=duration,
-            aspect_ratio=aspect_ratio or next((image.aspect_ratio for image in (start, end) if image), None),
-            start_image=start,
-            end_image=end,
-            loop=loop,
-            concepts=await concepts_of(app, concepts or ()),
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "video", model, prompt)
+        start = await image_of(call, start_image, "start_image")
+        end = await image_of(call, end_image, "end_image")
+        keys = await concepts_of(call.app, concepts or ())
+        models = candidates("video", model, call.app.settings.apis)
+        return Draft(
+            lambda name: VideoRequest(
+                model=name,
+                prompt=prompt,
+                resolution=resolution,
+                duration=duration,
+                aspect_ratio=aspect_ratio or next((image.aspect_ratio for image in (start, end) if image), None),
+                start_image=start,
+                end_image=end,
+                loop=loop,
+                concepts=keys,
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def extend_video(
@@ -90,25 +95,30 @@ async def extend_video(
 ) -> Generation:
     """Continue a Luma-made clip by 5 s, after its end or before its start. Costs money."""
 
-    async def request(app: App) -> Request:
-        clip = await own_clip(app, generation_id, "generation_id")
-        image = await image_of(app, end_image, "end_image")
-        forward = direction == "forward"
-        return VideoRequest(
-            model=choose_model("video", model, clip.model),
-            prompt=prompt,
-            resolution=clip.resolution or "720p",
-            duration="5s",
-            aspect_ratio=clip.aspect_ratio,
-            start_video=clip.generation_id if forward else None,
-            end_video=None if forward else clip.generation_id,
-            start_image=None if forward else image,
-            end_image=image if forward else None,
-            loop=loop,
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "video", model, prompt)
+        clip = await own_clip(call.app, generation_id, "generation_id")
+        image = await image_of(call, end_image, "end_image")
+        source, forward = as_media(clip), direction == "forward"
+        models = candidates("video", model, call.app.settings.apis, clip.model)
+        return Draft(
+            lambda name: VideoRequest(
+                model=name,
+                prompt=prompt,
+                resolution=clip.resolution or "720p",
+                duration="5s",
+                aspect_ratio=clip.aspect_ratio,
+                start_video=source if forward else None,
+                end_video=None if forward else source,
+                start_image=None if forward else image,
+                end_image=image if forward else None,
+                loop=loop,
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def interpolate_videos(
@@ -123,21 +133,27 @@ async def interpolate_videos(
 ) -> Generation:
     """Make the clip that leads from one Luma-made clip to another. Costs money."""
 
-    async def request(app: App) -> Request:
-        start = await own_clip(app, start_generation_id, "start_generation_id")
-        end = await own_clip(app, end_generation_id, "end_generation_id")
-        return VideoRequest(
-            model=choose_model("video", model, start.model),
-            prompt=prompt,
-            resolution=start.resolution or "720p",
-            duration="5s",
-            aspect_ratio=start.aspect_ratio,
-            start_video=start.generation_id,
-            end_video=end.generation_id,
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "video", model, prompt)
+        call.app.reference(end_generation_id, "end_generation_id", media=False)
+        start = await own_clip(call.app, start_generation_id, "start_generation_id")
+        end = await own_clip(call.app, end_generation_id, "end_generation_id")
+        models = candidates("video", model, call.app.settings.apis, start.model)
+        return Draft(
+            lambda name: VideoRequest(
+                model=name,
+                prompt=prompt,
+                resolution=start.resolution or "720p",
+                duration="5s",
+                aspect_ratio=start.aspect_ratio,
+                start_video=as_media(start),
+                end_video=as_media(end),
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def modify_video(
@@ -152,21 +168,27 @@ async def modify_video(
     take: Take = 1,
     wait_s: WaitS = None,
 ) -> Generation:
-    """Restyle or change a video, keeping its motion. At most 10 s with ray-2, 15 s with ray-flash-2. Costs money."""
-    _refuse_resolution(resolution, "modify_video")
+    """Restyle or change a video, keeping its motion. Costs money."""
 
-    async def request(app: App) -> Request:
-        media, of_source, _ = await media_of(app, source, "source", "video")
-        return ModifyVideoRequest(
-            model=choose_model("video", model, of_source),
-            source=media,
-            mode=mode,
-            prompt=prompt,
-            start_image=await image_of(app, start_image, "start_image"),
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "video", model, prompt)
+        media, of_source, _ = await media_of(call, source, "source", "video")
+        start = await image_of(call, start_image, "start_image")
+        models = candidates("video", model, call.app.settings.apis, of_source)
+        return Draft(
+            lambda name: ModifyVideoRequest(
+                model=name,
+                source=media,
+                mode=mode,
+                resolution=_size(resolution, name),
+                prompt=prompt,
+                start_image=start,
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def reframe_media(
@@ -192,36 +214,42 @@ async def reframe_media(
     wait_s: WaitS = None,
 ) -> Generation:
     """Change the shape of a video or image; Luma fills in what is missing. Centred unless placed. Costs money."""
-    _refuse_resolution(resolution, "reframe_media")
 
-    async def request(app: App) -> Request:
-        media, of_source, kind = await media_of(app, source, "source", media_type)
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url)
+        media, of_source, kind = await media_of(call, source, "source", media_type)
         if kind == "video" and output_format:
             raise InvalidRequest("output_format is for images; this is a video. Nothing was sent. Leave it out.")
         if kind == "image" and start_image:
             raise InvalidRequest("start_image is for videos; this is an image. Nothing was sent. Leave it out.")
-        return ReframeRequest(
-            model=choose_model(kind, model, of_source),
-            media_type=kind,
-            source=media,
-            aspect_ratio=aspect_ratio,
-            prompt=prompt or None,
-            output_format=output_format,
-            start_image=await image_of(app, start_image, "start_image"),
-            placement=Placement(
-                x_start=x_start,
-                x_end=x_end,
-                y_start=y_start,
-                y_end=y_end,
-                grid_position_x=grid_position_x,
-                grid_position_y=grid_position_y,
-                resized_width=resized_width,
-                resized_height=resized_height,
+        start = await image_of(call, start_image, "start_image")
+        models = candidates(kind, model, call.app.settings.apis, of_source)
+        return Draft(
+            lambda name: ReframeRequest(
+                model=name,
+                media_type=kind,
+                resolution=_size(resolution, name),
+                source=media,
+                aspect_ratio=aspect_ratio,
+                prompt=prompt or None,
+                output_format=output_format,
+                start_image=start,
+                placement=Placement(
+                    x_start=x_start,
+                    x_end=x_end,
+                    y_start=y_start,
+                    y_end=y_end,
+                    grid_position_x=grid_position_x,
+                    grid_position_y=grid_position_y,
+                    resized_width=resized_width,
+                    resized_height=resized_height,
+                ),
+                callback_url=callback_url,
             ),
-            callback_url=callback_url,
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def upscale_video(
@@ -234,15 +262,17 @@ async def upscale_video(
 ) -> Generation:
     """Make a Luma-made clip sharper. Costs money; the price is not published."""
 
-    async def request(app: App) -> Request:
-        clip = await own_clip(app, generation_id, "generation_id")
-        return UpscaleRequest(
-            generation_id=str(clip.generation_id),
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url)
+        clip = await own_clip(call.app, generation_id, "generation_id")
+        request = UpscaleRequest(
+            source=as_media(clip),
             resolution=resolution or one_step_up(clip.resolution),
             callback_url=callback_url,
         )
+        return Draft(lambda _: request)
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def add_audio(
@@ -256,16 +286,18 @@ async def add_audio(
 ) -> Generation:
     """Add sound to a Luma-made clip. Costs money; the price is not published."""
 
-    async def request(app: App) -> Request:
-        clip = await own_clip(app, generation_id, "generation_id")
-        return AudioRequest(
-            generation_id=str(clip.generation_id),
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url)
+        clip = await own_clip(call.app, generation_id, "generation_id")
+        request = AudioRequest(
+            source=as_media(clip),
             prompt=prompt or None,
             negative_prompt=negative_prompt or None,
             callback_url=callback_url,
         )
+        return Draft(lambda _: request)
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 References = Annotated[list[str] | None, Field(description="As in generate_image")]
@@ -288,19 +320,27 @@ async def generate_image(
 ) -> Generation:
     """Make an image from text and reference images. Costs money."""
 
-    async def request(app: App) -> Request:
-        return ImageRequest(
-            model=choose_model("image", model),
-            prompt=prompt,
-            image_refs=await images_of(app, image_refs, "image_refs", weighted=True),
-            style_ref=await image_of(app, style_ref, "style_ref", weighted=True),
-            character_refs=await images_of(app, character_refs, "character_refs"),
-            aspect_ratio=aspect_ratio,
-            output_format=output_format,
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "image", model, prompt)
+        refs = await images_of(call, image_refs, "image_refs", weighted=True)
+        style = await image_of(call, style_ref, "style_ref", weighted=True)
+        people = await images_of(call, character_refs, "character_refs")
+        models = candidates("image", model, call.app.settings.apis)
+        return Draft(
+            lambda name: ImageRequest(
+                model=name,
+                prompt=prompt,
+                image_refs=refs,
+                style_ref=style,
+                character_refs=people,
+                aspect_ratio=aspect_ratio,
+                output_format=output_format,
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
 async def modify_image(
@@ -316,24 +356,27 @@ async def modify_image(
 ) -> Generation:
     """Change an image as told. Costs money."""
 
-    async def request(app: App) -> Request:
-        media, of_source, _ = await media_of(app, source, "source", "image", weighted=True)
-        return ImageRequest(
-            model=choose_model("image", model, of_source),
-            prompt=prompt,
-            source=media,
-            image_refs=await images_of(app, image_refs, "image_refs", weighted=True),
-            aspect_ratio=media.aspect_ratio,
-            output_format=output_format,
-            callback_url=callback_url,
+    async def draft(call: Call) -> Draft:
+        check_early(call, callback_url, "image", model, prompt)
+        media, of_source, _ = await media_of(call, source, "source", "image", weighted=True)
+        refs = await images_of(call, image_refs, "image_refs", weighted=True)
+        models = candidates("image", model, call.app.settings.apis, of_source)
+        return Draft(
+            lambda name: ImageRequest(
+                model=name,
+                prompt=prompt,
+                source=media,
+                image_refs=refs,
+                aspect_ratio=media.aspect_ratio,
+                output_format=output_format,
+                callback_url=callback_url,
+            ),
+            models,
         )
 
-    return await buy(ctx, request, wait_s)
+    return await buy(ctx, draft, wait_s)
 
 
-def _refuse_resolution(resolution: str | None, tool: str) -> None:
-    if resolution is not None:
-        raise InvalidRequest(
-            f"{tool} keeps the source's resolution with Luma's Dream Machine models. Nothing was sent. Leave"
-            " resolution out; upscale_video makes a finished clip larger."
-        )
+def _size(resolution: str | None, model: str) -> str | None:
+    """The resolution to ask a model for: Dream Machine's modify and reframe take none."""
+    return resolution or ("720p" if api_of(model) == "agents" else None)

@@ -1,14 +1,16 @@
 """The tools for what was made: look at it, wait for it, keep it, delete it. None of them costs money."""
 
 import base64
+from contextlib import suppress
 from typing import Annotated
 
 import anyio
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
-from ..errors import InvalidRequest, LumaServerError
+from ..errors import InvalidRequest, LumaServerError, NotFound
 from ..jobs import REQUEST_PREFIX
+from ..media import UUID
 from ..models import Generation, GenerationList, State, Value, Waited
 from . import App, Call, ToolContext, app_of, calling
 
@@ -24,6 +26,7 @@ class Deleted(Value):
 
     generation_id: str
     deleted: bool = True
+    sandbox: bool | None = None
 
 
 async def get_generation(ctx: ToolContext, generation_id: GenerationId) -> Generation:
@@ -76,8 +79,9 @@ async def wait_for_generations(
                 tasks.start_soon(follow, name)
     if not found:
         raise next(iter(failed.values()))
+    unasked = {name for name, error in failed.items() if not isinstance(error, NotFound | InvalidRequest)}
     generations = [app.present(found[name]) if name in found else _missing(name, failed[name]) for name in names]
-    unfinished = [f'"{name}"' for name in names if name in found and not found[name].finished]
+    unfinished = [f'"{name}"' for name in names if (name in found and not found[name].finished) or name in unasked]
     return Waited(
         generations=tuple(generations),
         finished=not unfinished,
@@ -88,7 +92,8 @@ async def wait_for_generations(
 def _missing(name: str, error: Exception) -> Generation:
     if not isinstance(error, LumaServerError):
         raise error
-    return Generation(generation_id=name, api="dream_machine", state="unknown", warnings=(str(error),))
+    is_id = UUID.fullmatch(name) is not None
+    return Generation(generation_id=name if is_id else None, state="unknown", warnings=(str(error),))
 
 
 async def _followed(app: App, call: Call, name: str) -> Generation:
@@ -99,7 +104,7 @@ async def _followed(app: App, call: Call, name: str) -> Generation:
         if purchase.error is not None:
             raise purchase.error
         if purchase.generation is None:
-            return Generation(request_id=name, api="dream_machine", state="unknown", charged="unknown")
+            return Generation(request_id=name, state="unknown", charged="unknown")
         name = str(purchase.generation.generation_id)
     generation_id = await app.generation_id(name, "generation_ids")
     async with app.jobs.watch(generation_id) as watch:
@@ -123,45 +128,80 @@ async def list_generations(
 ) -> GenerationList:
     """List what was made with this key, without links. Free."""
     app = app_of(ctx)
+    app.settings.require_key()
+    # One row more than is shown tells whether there are more.
+    wanted, warnings = offset + limit + 1, []
     rows: dict[str, Generation] = {}
-    # Luma has no filter by state, and may give shorter pages than it was asked for. A filter reads one row more than
-    # it shows, to know whether there are more.
-    at, wanted = (0, offset + limit + 1) if state else (offset, limit)
-    more = True
+    if "agents" in app.settings.apis:
+        rows |= await _agents_rows(app, state)
+        warnings.append("Luma's Agents API has no list: of its generations, these are the ones of this process.")
+    cut = False
+    if "dream_machine" in app.settings.apis:
+        found, cut = await _dream_machine_rows(app, state, wanted)
+        rows |= found
+    if cut:
+        warnings.append(f"Only the first {_PAGE * _MOST_PAGES} generations of the account were looked through.")
+    # A stable sort: rows without a time stay where Luma put them, at the end.
+    ordered = sorted(rows.values(), key=lambda row: row.created_at.timestamp() if row.created_at else 0.0, reverse=True)
+    shown = ordered[offset:][:limit] if "agents" in app.settings.apis else list(rows.values())[offset:][:limit]
+    has_more = cut or len(rows) >= wanted
+    return GenerationList(
+        generations=tuple(map(_row, shown)),
+        has_more=has_more,
+        next_offset=offset + len(shown) if has_more and shown else None,
+        sandbox=app.settings.sandbox or None,
+        warnings=tuple(warnings) or None,
+    )
+
+
+async def _dream_machine_rows(app: App, state: str | None, wanted: int) -> tuple[dict[str, Generation], bool]:
+    """As many of Luma's rows as wanted, and whether the search ended before it had them."""
+    # Luma has no filter by state, and may give shorter pages than it was asked for.
+    rows: dict[str, Generation] = {}
+    at = 0
     for _ in range(_MOST_PAGES):
-        page, more = await app.dream_machine.list(_PAGE if state else limit - len(rows), at)
+        page, more = await app.dream_machine.list(_PAGE if state else min(_PAGE, wanted - len(rows)), at)
         at += len(page)
         for generation in page:
             app.remember(generation)
             if generation.generation_id and state in (None, generation.state):
                 rows[generation.generation_id] = generation
         if not more or len(rows) >= wanted:
-            break
-    shown = list(rows.values())[offset if state else 0 :][:limit]
-    cut = more and len(rows) < wanted
-    has_more = more if cut or not state else len(rows) >= wanted
-    warnings = (f"Only the first {at} generations of the account were looked through.",) if cut else None
-    return GenerationList(
-        generations=tuple(map(_row, shown)),
-        has_more=has_more,
-        next_offset=offset + len(shown) if has_more and shown else None,
-        warnings=warnings,
-    )
+            return rows, False
+    return rows, True
+
+
+async def _agents_rows(app: App, state: str | None) -> dict[str, Generation]:
+    """This process's generations of the Agents API; the unfinished ones are asked about once, together."""
+
+    async def refresh(generation_id: str) -> None:
+        with suppress(LumaServerError):  # the row then shows what was last known
+            await app.get(generation_id)
+
+    async with anyio.create_task_group() as tasks:
+        for name, generation in app.made.items():
+            if generation.api == "agents" and not generation.finished:
+                tasks.start_soon(refresh, name)
+    return {name: row for name, row in app.made.items() if row.api == "agents" and state in (None, row.state)}
 
 
 def _row(generation: Generation) -> Generation:
     prompt = generation.prompt
     if prompt and len(prompt) > _LONGEST_PROMPT:
         prompt = prompt[: _LONGEST_PROMPT - 1] + "…"
-    return generation.with_(prompt=prompt, video_url=None, image_url=None, thumbnail_url=None, charged=None)
+    return generation.with_(
+        prompt=prompt, video_url=None, image_url=None, thumbnail_url=None, url_expires_at=None, charged=None
+    )
 
 
 async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> Deleted:
     """Delete a generation at Luma for good; saved files stay. Free."""
     app = app_of(ctx)
     name = await app.generation_id(generation_id)
+    if app.apis_of.get(name) == "agents":
+        raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none. Nothing was sent.")
     await app.dream_machine.delete(name)
-    return Deleted(generation_id=name)
+    return Deleted(generation_id=name, sandbox=app.settings.sandbox or None)
 
 
 async def download_generation(
