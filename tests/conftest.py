@@ -87,6 +87,7 @@ class Wire(httpx.AsyncBaseTransport):
         before: raised in place of sending a POST.
         after: raised in place of a POST's answer, when the job has been taken.
         gone: the network is down for every request.
+        hanging: no request is ever answered.
     """
 
     def __init__(self, app: Any) -> None:
@@ -94,10 +95,13 @@ class Wire(httpx.AsyncBaseTransport):
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.gone = False
+        self.hanging = False
         self.sent: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(request)
+        if self.hanging:
+            await anyio.sleep_forever()
         if self.gone or (request.method == "POST" and self.before):
             raise self.before.pop(0) if self.before else httpx.ConnectError("no route")
         response = await self.inner.handle_async_request(request)

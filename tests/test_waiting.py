@@ -263,13 +263,7 @@ async def test_look_ups_before_a_purchase_are_bounded_by_a_short_wait_too(desk) 
 
 async def test_a_resource_does_not_outlive_the_limit_either(open_desk) -> None:
     async with open_desk(LUMA_MCP_WAIT_S="2") as desk:
-
-        class Hanging(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-                await anyio.sleep_forever()
-                raise AssertionError
-
-        desk.wire.inner = Hanging()
+        desk.wire.hanging = True
         started = anyio.current_time()
         with pytest.raises(MCPError, match="did not answer within"):
             await desk.client.read_resource("luma://generations/00000000-0000-4000-8000-000000000000")
@@ -280,13 +274,7 @@ async def test_a_resource_does_not_outlive_the_limit_either(open_desk) -> None:
 @pytest.mark.parametrize("tool", ["list_camera_motions", "get_account"])
 async def test_a_fallback_comes_before_a_short_limit(open_desk, tool: str) -> None:
     async with open_desk(LUMA_MCP_WAIT_S="1") as desk:
-
-        class Hanging(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-                await anyio.sleep_forever()
-                raise AssertionError
-
-        desk.wire.inner = Hanging()
+        desk.wire.hanging = True
 
         assert await desk.call(tool)
 
@@ -303,13 +291,7 @@ async def test_a_limit_of_zero_still_buys_and_answers(open_desk) -> None:
 @pytest.mark.parametrize("tool", ["get_generation", "delete_generation", "preview_generation", "download_generation"])
 async def test_no_call_outlives_its_limit_by_more_than_a_second_when_luma_hangs(open_desk, tool: str) -> None:
     async with open_desk(LUMA_MCP_WAIT_S="3") as desk:
-
-        class Hanging(httpx.AsyncBaseTransport):
-            async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-                await anyio.sleep_forever()
-                raise AssertionError
-
-        desk.wire.inner = Hanging()
+        desk.wire.hanging = True
         started = anyio.current_time()
         said = await desk.refusal(tool, generation_id="00000000-0000-4000-8000-000000000000")
 
