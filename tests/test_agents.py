@@ -256,13 +256,13 @@ async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
             "extend_video", generation_id=clip["generation_id"], prompt="it goes on", model=model
         )
         assert "generate_video(start_image=" in said
-    said = await both_desk.refusal(
-        "interpolate_videos",
-        start_generation_id=ours["generation_id"],
-        end_generation_id=theirs["generation_id"],
-        prompt="a change",
-    )
-    assert "can't be continued" in said or "extends a clip by its prompt alone" in said
+    for start, end in ((ours, theirs), (theirs, ours), (ours, ours)):
+        ids = {"start_generation_id": start["generation_id"], "end_generation_id": end["generation_id"]}
+        said = await both_desk.refusal("interpolate_videos", prompt="a change", **ids)
+        assert "A clip of Luma's Agents API can't be continued by ray-2" in said
+    for tool in ("upscale_video", "add_audio"):
+        assert "model=ray-2" in await both_desk.refusal(tool, generation_id=ours["generation_id"])
+    assert both_desk.charges == 4
 
 
 async def test_an_image_of_one_api_starts_a_video_of_the_other(both_desk) -> None:

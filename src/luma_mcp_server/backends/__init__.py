@@ -53,8 +53,8 @@ _KEY_OF: dict[Api, str] = {"agents": "a key of Luma's Agents API", "dream_machin
 def other_api(made_by: str, model: str) -> InvalidRequest:
     """The refusal of a clip that the other API made."""
     return InvalidRequest(
-        f"A clip of Luma's {made_by} API can't be continued by {model}. Nothing was sent. Leave model out, or make a "
-        "new clip that starts on an image of its last frame: generate_video(start_image=…)."
+        f"A clip of Luma's {made_by} API can't be continued by {model}. Nothing was sent. Leave model out if one "
+        "is named, or make a new clip that starts on an image of its last frame: generate_video(start_image=…)."
     )
 
 

@@ -398,7 +398,7 @@ def parse(raw: Mapping[str, Any], key: str, expires: datetime) -> Generation:
         created_at=to_time(raw.get("created_at")),
         video_url=link if type_ != "image" else None,
         image_url=link if type_ == "image" else None,
-        url_expires_at=expires if link else None,
+        url_expires_at=expires.replace(microsecond=0) if link else None,
         failure_code=code if failed else None,
         failure_reason=quote(reason, secret=key) if failed and reason else None,
         charged="yes" if not failed else "no" if code in _REFUNDED else "unknown",

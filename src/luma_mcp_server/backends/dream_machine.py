@@ -286,6 +286,11 @@ def check(request: Request) -> None:
             f"prompt is {len(prompt.strip())} characters long; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}. Nothing was "
             "sent. Describe the subject, what it does, the setting and the camera in a sentence or two."
         )
+    if isinstance(request, UpscaleRequest | AudioRequest) and request.source.api != "dream_machine":
+        raise InvalidRequest(
+            "Luma upscales and gives sound to clips of its Dream Machine models alone, and this one is of its Agents API. "
+            "Nothing was sent. Make the clip with model=ray-2 or ray-flash-2."
+        )
     for media in medias(request):
         if media.file:
             raise InvalidRequest(

@@ -166,7 +166,8 @@ async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], 
             raise _failed(generation)
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
-        unpriced = () if price is not None else ("Its price is not known beforehand; get_account shows the balance.",)
+        where = "get_account shows the balance" if backend.api == "dream_machine" else "Luma's platform page shows it"
+        unpriced = () if price is not None else (f"Its price is not known beforehand; {where}.",)
         sent = tuple(media.file.path for media in medias(request) if media.file) or None
         expected = round(call.expected) if call.expected and not generation.finished else None
         return app.present(

@@ -138,7 +138,7 @@ async def interpolate_videos(
         call.app.reference(end_generation_id, "end_generation_id", media=False)
         start = await own_clip(call.app, start_generation_id, "start_generation_id")
         end = await own_clip(call.app, end_generation_id, "end_generation_id")
-        models = candidates("video", model, call.app.settings.apis, start.model)
+        models = candidates("video", model, ("dream_machine",), start.model)
         return Draft(
             lambda name: VideoRequest(
                 model=name,
