@@ -288,8 +288,8 @@ def check(request: Request) -> None:
         )
     if isinstance(request, UpscaleRequest | AudioRequest) and request.source.api != "dream_machine":
         raise InvalidRequest(
-            "Luma upscales and gives sound to clips of its Dream Machine models alone, and this one is of its Agents API. "
-            "Nothing was sent. Make the clip with model=ray-2 or ray-flash-2."
+            "Luma upscales and gives sound to clips of its Dream Machine models alone, and this one is of its Agents API."
+            " Nothing was sent. Make the clip with model=ray-2 or ray-flash-2."
         )
     for media in medias(request):
         if media.file:
