@@ -359,6 +359,10 @@ async def test_models_are_those_of_the_configured_api_with_its_prices(agents_des
         {"status": 400, "detail": "ray-2 has been retired. Please migrate to ray-3.2."},
         {"status": 500, "detail": "This API is no longer available"},
         {"status": 410, "body": "<html>Gone</html>"},
+        {"status": 400, "detail": "Unknown model: ray-2"},
+        {"status": 422, "detail": "Model ray-2 is not available"},
+        {"status": 400, "detail": "This model has been removed"},
+        {"status": 301, "detail": "moved"},
     ],
 )
 async def test_a_retired_model_names_the_other_api_and_what_to_set_or_which_model_to_use(
@@ -493,3 +497,107 @@ async def test_an_upload_that_outlasts_its_call_goes_on_and_is_found_ready(open_
         assert made["generation_id"]
         assert sum(post.path == "/v1/files" for post in desk.posts) == 1
         assert desk.charges == 1
+
+
+async def test_a_job_whose_answer_was_late_or_whose_call_was_cancelled_is_in_the_list(agents_desk) -> None:
+    class Late(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                await anyio.sleep(10)
+            return await inner.handle_async_request(request)
+
+    inner, agents_desk.wire.inner = agents_desk.wire.inner, Late()
+    late = await agents_desk.video("late", wait_s=0)
+    [row] = (await agents_desk.call("list_generations"))["generations"]
+    assert row["request_id"] == late["request_id"]
+    with anyio.move_on_after(2):
+        await agents_desk.video("cancelled")
+    await anyio.sleep(60)
+
+    rows = (await agents_desk.call("list_generations"))["generations"]
+
+    assert {row["prompt"] for row in rows} == {"late", "cancelled"}
+    assert all(row["generation_id"] for row in rows)
+    assert agents_desk.charges == 2
+
+
+async def test_a_lost_answer_of_an_api_without_a_list_is_looked_for_on_luma_s_page(agents_desk) -> None:
+    agents_desk.world.faults.append(Fault("status", status=500, after=True))
+
+    said = await agents_desk.refusal("generate_video", prompt="a lake")
+
+    assert "look at platform.lumalabs.ai before you buy it again" in said
+
+
+async def test_nothing_is_uploaded_for_a_call_that_is_refused(both_desk, tmp_path) -> None:
+    (tmp_path / "cat.png").write_bytes(PNG + b"\0" * 5 * 1024**2)
+
+    for arguments in ({"model": "ray-2"}, {"duration": "10s", "loop": True, "model": "ray-3.2"}):
+        said = await both_desk.refusal("generate_video", prompt="a cat", start_image="~/cat.png", **arguments)
+        assert "Nothing was sent" in said
+    assert both_desk.wire.sent == []
+
+
+async def test_a_file_that_luma_has_lost_is_sent_anew_by_the_next_call(agents_desk, tmp_path) -> None:
+    (tmp_path / "cat.png").write_bytes(PNG + b"\0" * 5 * 1024**2)
+    await agents_desk.video(start_image="~/cat.png")
+    agents_desk.world.files.clear()
+
+    assert "it is sent anew" in await agents_desk.refusal("generate_video", prompt="a cat", start_image="~/cat.png")
+    assert (await agents_desk.video(start_image="~/cat.png"))["state"] == "completed"
+    assert sum(post.path == "/v1/files" for post in agents_desk.posts) == 2
+
+
+async def test_a_file_named_like_a_saved_one_is_still_the_user_s_own(agents_desk, tmp_path) -> None:
+    picture = tmp_path / "photo-1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed.png"
+    picture.write_bytes(PNG)
+
+    assert (await agents_desk.video(start_image=str(picture)))["files_sent"] == [str(picture)]
+
+
+async def test_one_api_that_is_gone_does_not_hide_the_other_s_rows(both_desk) -> None:
+    made = await both_desk.video()
+    both_desk.world.faults.append(Fault("status", "GET", path="/dream-machine", status=410, detail="Gone"))
+
+    listed = await both_desk.call("list_generations")
+
+    assert [row["generation_id"] for row in listed["generations"]] == [made["generation_id"]]
+    assert any("use an Agents model" in warning for warning in listed["warnings"])
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+async def test_the_account_says_that_an_api_may_be_retired(desk, status: int) -> None:
+    desk.world.faults.append(Fault("status", "GET", path="/ping", status=status, detail="no"))
+
+    [standing] = (await desk.call("get_account"))["apis"]
+
+    assert "set LUMA_AGENTS_API_KEY" in standing["message"]
+
+
+async def test_an_api_that_hangs_does_not_hide_what_the_other_knows(both_desk) -> None:
+    theirs = (await both_desk.video(model="ray-2", wait_s=0))["generation_id"]
+    inner = both_desk.wire.inner
+
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.startswith("/v1/"):
+                await anyio.sleep_forever()
+            return await inner.handle_async_request(request)
+
+    both_desk.wire.inner = Hanging()
+    started = anyio.current_time()
+
+    assert (await both_desk.call("get_generation", generation_id=theirs))["api"] == "dream_machine"
+    assert anyio.current_time() - started < 1
+
+
+async def test_a_clip_of_unknown_size_is_extended_with_a_warning(open_desk) -> None:
+    async with open_desk(LUMA_API_KEY="luma-api-sandbox-key") as first:
+        clip = (await first.video(resolution="360p"))["generation_id"]
+        sandbox = first.wire.inner
+    async with open_desk(LUMA_API_KEY="luma-api-sandbox-key") as second:
+        second.wire.inner = sandbox
+
+        longer = await second.call("extend_video", generation_id=clip, prompt="it goes on")
+
+        assert "720p was asked for" in longer["warnings"][0]

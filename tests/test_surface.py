@@ -89,6 +89,10 @@ def test_a_value_that_nothing_configured_can_serve_is_not_listed() -> None:
     assert "9:21" in values("generate_image", "aspect_ratio", "dream_machine")
     assert "3:1" in values("generate_image", "aspect_ratio", "agents")
     assert "3:1" not in values("generate_video", "aspect_ratio", "agents")
+    for keys in KEYS:
+        assert "3:1" not in values("reframe_media", "aspect_ratio", keys)
+    for tool in ("modify_video", "reframe_media"):
+        assert values(tool, "resolution", "no_key") == ["360p", "540p", "720p", "1080p"]
 
 
 def test_annotations_say_what_a_tool_does() -> None:

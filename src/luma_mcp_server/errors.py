@@ -93,5 +93,7 @@ def quote(text: str, *, secret: str = "") -> str:
     """Somebody else's words made fit for a message: one line, no key, no query of a link, at most 200 characters."""
     if secret:
         text = text.replace(secret, "…")
+    # Patterns take long for texts of megabytes; what is cut off here is cut off below anyway.
+    text = text[: 10 * _LONGEST_QUOTE]
     text = " ".join(_SIGNED.sub(r"\1", text).split())
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"

@@ -106,9 +106,56 @@ class Inputs:
     def __init__(self, folders: tuple[Path, ...], home: Path | None, tasks: TaskGroup, upload: Upload) -> None:
         self._folders, self._home, self._tasks, self._upload = folders, home, tasks, upload
         self._running: dict[str, _Running] = {}
-        # By digest. Luma keeps a file that was uploaded without `expires_at` until it is deleted, and this server
-        # deletes none and has one key; so an id stays good for as long as we live.
+        # By digest. How long Luma keeps a file is not known: an id that it refuses is forgotten.
+        self._sources: dict[str, _Source] = {}
         self._ready: dict[str, str] = {}
+
+    async def inspect(self, text: str, parameter: str, kinds: Collection[MediaType], *, until: float) -> LocalFile:
+        """Read and check what a parameter names. Nothing is sent: a large file has neither data nor id yet.
+
+        Args:
+            text: an absolute path, one that starts with `~/`, or a `data:` URI.
+            parameter: its name, for messages.
+            kinds: what may be meant.
+            until: when to give up, on the loop's clock.
+
+        Raises:
+            InvalidRequest: it can't be used.
+        """
+        source = None
+        with anyio.CancelScope(deadline=until):
+            source = await anyio.to_thread.run_sync(self._read, text.strip(), parameter, kinds, abandon_on_cancel=True)
+        if source is None:
+            raise LumaServerError(
+                f"There was no time left to read {parameter}. Nothing was bought. Allow more time (wait_s, "
+                "LUMA_MCP_WAIT_S), or copy the file to a faster disk."
+            )
+        self._sources[source.digest] = source
+        return LocalFile(
+            path=source.path,
+            media_type=source.media_type,
+            digest=source.digest,
+            size=source.size,
+            data=source.data,
+            file_id=self._ready.get(source.digest),
+        )
+
+    async def upload(self, file: LocalFile, *, until: float, say: Callable[[str], None]) -> LocalFile:
+        """The file, at Luma if it is too large to travel inside a request.
+
+        Args:
+            file: what `inspect` gave.
+            until: when to give up waiting, on the loop's clock; the upload goes on.
+            say: told how far it is.
+
+        Raises:
+            InvalidRequest: the file has changed; nothing was bought.
+            StillUploading: there was no time left; the same call again joins the upload, or finds it ready.
+            LumaServerError: the upload failed; the next call tries again.
+        """
+        if file.data is not None or file.file_id is not None:
+            return file
+        return file.model_copy(update={"file_id": await self._sent(self._sources[file.digest], until, say)})
 
     async def take(
         self,
@@ -119,39 +166,12 @@ class Inputs:
         until: float,
         say: Callable[[str], None],
     ) -> LocalFile:
-        """Read what a parameter names, and make it ready to be sent.
+        """Both: read what a parameter names, and make it ready to be sent."""
+        return await self.upload(await self.inspect(text, parameter, kinds, until=until), until=until, say=say)
 
-        Args:
-            text: an absolute path, one that starts with `~/`, or a `data:` URI.
-            parameter: its name, for messages.
-            kinds: what may be meant.
-            until: when to give up waiting, on the loop's clock; an upload goes on.
-            say: told how far it is.
-
-        Raises:
-            InvalidRequest: it can't be used; nothing was sent.
-            StillUploading: there was no time left; the same call again joins the upload, or finds it ready.
-            LumaServerError: the upload failed; the next call tries again.
-        """
-        source = None
-        with anyio.CancelScope(deadline=until):
-            source = await anyio.to_thread.run_sync(self._read, text.strip(), parameter, kinds, abandon_on_cancel=True)
-        if source is None:
-            raise LumaServerError(
-                f"There was no time left to read {parameter}. Nothing was bought. Allow more time (wait_s, "
-                "LUMA_MCP_WAIT_S), or copy the file to a faster disk."
-            )
-        file_id = None
-        if source.data is None:
-            file_id = self._ready.get(source.digest) or await self._sent(source, until, say)
-        return LocalFile(
-            path=source.path,
-            media_type=source.media_type,
-            digest=source.digest,
-            size=source.size,
-            data=source.data,
-            file_id=file_id,
-        )
+    def forget(self, file: LocalFile) -> None:
+        """Send the file anew the next time: Luma did not know its id any more."""
+        self._ready.pop(file.digest, None)
 
     async def _sent(self, source: _Source, until: float, say: Callable[[str], None]) -> str:
         running = self._running.get(source.digest)

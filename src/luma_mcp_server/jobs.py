@@ -61,11 +61,17 @@ class Jobs:
 
     Args:
         get: asks how a generation stands, whichever API it belongs to.
+        taken: told of each generation as soon as Luma has taken it, and gives it back with what is known of it.
         tasks: where purchases and questions run; its end cuts them off.
     """
 
-    def __init__(self, get: Callable[[str], Awaitable[Generation]], tasks: TaskGroup) -> None:
-        self._get, self._tasks = get, tasks
+    def __init__(
+        self,
+        get: Callable[[str], Awaitable[Generation]],
+        taken: Callable[[Generation, Request], Generation],
+        tasks: TaskGroup,
+    ) -> None:
+        self._get, self._taken, self._tasks = get, taken, tasks
         self._purchases: dict[str, Purchase] = {}
         self._watches: dict[str, Watch] = {}
         self._bought: dict[str, float] = {}
@@ -119,7 +125,7 @@ class Jobs:
         try:
             generation = await backend.create(purchase.request, purchase.request_id)
             self._bought[generation.generation_id or ""] = anyio.current_time()
-            purchase.generation = generation
+            purchase.generation = self._taken(generation, purchase.request)
         except Exception as error:  # noqa: BLE001 - handed to the call that waits, which raises it
             purchase.error = error
         purchase.answered.set()
@@ -138,6 +144,10 @@ class Jobs:
                 "what Luma took.",
                 status=404,
             ) from None
+
+    def unanswered(self) -> list[Purchase]:
+        """Purchases that Luma has neither answered nor refused."""
+        return [purchase for purchase in self._purchases.values() if not purchase.answered.is_set()]
 
     def running(self) -> list[str]:
         """Ids of the generations that calls are waiting for now."""

@@ -82,12 +82,15 @@ def parse_reference(
     return Reference("url", value, weight)
 
 
-def is_local(text: str) -> bool:
+def is_local(text: str, saved_in: Path | None) -> bool:
     """Whether a parameter names a file of the user's, or holds one: no URL, no id, and nothing that we saved."""
     value = text.strip()
     if value[:5].lower() == "data:":
         return True
-    return bool(_PATH.match(value)) and not _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])
+    if not _PATH.match(value):
+        return False
+    path = Path(value)
+    return path.parent != saved_in or _SAVED_NAME.fullmatch(path.name) is None
 
 
 def _weight(text: str, parameter: str, weighted: bool) -> float:

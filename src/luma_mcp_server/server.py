@@ -115,9 +115,13 @@ def _values(tool: str, apis: Collection[str]) -> dict[str, set[str]]:
     if tool in _DREAM_MACHINE_ONLY and not _DREAM_MACHINE_ONLY[tool]:
         apis = ("dream_machine",)
     models = [model for model in MODELS.values() if model.api in apis and model.type in kinds]
+    if tool == "reframe_media":
+        models = [model for model in models if model.api == "dream_machine" or model.type == "video"]
+    # Dream Machine models take no resolution for these two.
+    sized = [model for model in models if model.api == "agents" or tool not in _AGENTS_ONLY]
     return {
         "aspect_ratio": {ratio for model in models for ratio in model.aspect_ratios},
-        "resolution": {size for model in models for size in model.resolutions},
+        "resolution": {size for model in sized for size in model.resolutions},
         "duration": {length for model in models for length in model.durations},
     }
 
@@ -130,6 +134,8 @@ def _words(tool: str, apis: Collection[str]) -> dict[str, str]:
         models = [model for model in MODELS.values() if model.api in apis and model.type == kind]
         prices = [f"{model.id} (${default_price(model):g})" for model in models]
         words["model"] = f"{', '.join(prices)}; the first that can" if len(prices) > 1 else prices[0]
+    if tool == "reframe_media" and "dream_machine" not in apis:
+        words["model"] = "ray-3.2"
     if "agents" in apis:
         words |= {"start_image": "Generation id, image URL or absolute path"}
         if tool == "generate_video":

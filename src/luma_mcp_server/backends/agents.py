@@ -43,6 +43,8 @@ _UPLOAD_TIMEOUT = httpx.Timeout(60, connect=5, write=120)
 _INGEST_S = 120.0
 """How long Luma may take to look at an uploaded file."""
 
+_LOOK = f"this API has no list, so look at {AGENTS_KEYS_PAGE}"
+
 Body = dict[str, Any]
 
 
@@ -135,7 +137,10 @@ class Agents:
         if not trusted or not url.host or url.userinfo:
             raise AnswerLost(f"Luma named no https address for the file, so it was not sent. {_UPLOAD_AGAIN}")
         signed = upload.get("headers")
-        headers = httpx.Headers(signed if isinstance(signed, Mapping) else {})
+        pairs = signed.items() if isinstance(signed, Mapping) else ()
+        headers = httpx.Headers(
+            {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, str)}
+        )
         headers["Content-Length"] = str(size)  # S3 takes nothing of unknown length
         request = self._http.build_request("PUT", url, headers=headers, content=chunks, timeout=_UPLOAD_TIMEOUT)
         try:
@@ -170,7 +175,9 @@ class Agents:
     def _generation(self, answer: object, *, paid: bool = False) -> Generation:
         # The SDK hands HTML through as text and `{}` as a generation without an id.
         if not isinstance(answer, SdkGeneration) or not isinstance(getattr(answer, "id", None), str) or not answer.id:
-            raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
+            raise unusable(
+                answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key, unknown=_LOOK
+            )
         data = answer.to_dict(mode="python", warnings=False)
         return parse(data, self._key, self._now() + _LINK_LIFE)
 
@@ -180,7 +187,12 @@ class Agents:
             yield
         except (luma_agents.APIError, ValueError, RecursionError) as error:  # the SDK lets what json raises through
             raise translate(
-                error, paid=paid, key=self._key, key_variable=self._key_variable, keys_page=AGENTS_KEYS_PAGE
+                error,
+                paid=paid,
+                key=self._key,
+                key_variable=self._key_variable,
+                keys_page=AGENTS_KEYS_PAGE,
+                unknown=_LOOK,
             ) from error
 
 
@@ -301,9 +313,9 @@ def check(request: Request) -> None:
         raise _no("This needs a Dream Machine clip", "Luma's Agents API neither upscales nor adds audio.")
     if request.callback_url:
         raise _no("callback_url is for Dream Machine models", "Leave it out, or use model=ray-2.")
-    prompt = (request.prompt or "").strip()
+    prompt = request.prompt or ""
     optional = isinstance(request, ReframeRequest)
-    if len(prompt) > MAX_PROMPT or (not prompt and not optional):
+    if len(prompt) > MAX_PROMPT or (not prompt.strip() and not optional):
         raise _no(f"prompt is {len(prompt)} characters long", f"{request.model} takes 1 to {MAX_PROMPT:,}.")
     if any(media.weight is not None for media in medias(request)):
         raise _no("#weight=… is for Dream Machine models", "Leave it out and say in the prompt how much it counts.")
@@ -333,8 +345,8 @@ def _check_video(request: VideoRequest) -> None:
             f"{model} extends a clip by its prompt alone, to no image and to no other clip",
             "Leave out end_image; for a clip between two images use generate_video(start_image=…, end_image=…).",
         )
-    if request.loop and (request.duration == "10s" or request.end_image):
-        raise _no(f"{model} loops only 5s clips without an end image", "Leave out loop, or use duration=5s.")
+    if request.loop and (request.duration == "10s" or request.end_image or request.end_video):
+        raise _no(f"{model} loops only 5s clips that have no set end", "Leave out loop.")
 
 
 def _check_image(request: ImageRequest) -> None:
@@ -354,7 +366,9 @@ def _check_image(request: ImageRequest) -> None:
 def _check_reframe(request: ReframeRequest) -> None:
     model = request.model
     if request.media_type == "image":
-        raise _no("Luma's Agents API reframes no images", "Use model=photon-1, or modify_image.")
+        raise _no(
+            "Luma's Agents API reframes no images", "Use modify_image, or model=photon-1 with a Dream Machine key."
+        )
     one_of(model, "resolution", request.resolution, AGENTS_RESOLUTIONS)
     one_of(model, "aspect_ratio", request.aspect_ratio, AGENTS_VIDEO_RATIOS)
     if request.resolution == "1080p" and request.aspect_ratio in ("9:16", "3:4"):

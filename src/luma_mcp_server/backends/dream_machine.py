@@ -36,6 +36,8 @@ for _name in ("lumaai", "httpx", "httpcore"):
 _LOOK_UP_S = 3.0
 """How long an answer may take that the call can do without."""
 
+_LOOK = "look at list_generations"
+
 Body = dict[str, Any]
 
 
@@ -53,7 +55,7 @@ class DreamMachine:
     api: Api = "dream_machine"
 
     def __init__(self, key: str, key_variable: str, base_url: str, http: httpx.AsyncClient, if_gone: str) -> None:
-        self._key, self._key_variable, self._if_gone = key, key_variable, if_gone
+        self._key, self._key_variable, self.if_gone = key, key_variable, if_gone
         self._sdk = lumaai.AsyncLumaAI(auth_token=key, base_url=base_url, http_client=http, max_retries=0)
 
     def check(self, request: Request) -> None:
@@ -86,8 +88,14 @@ class DreamMachine:
 
         Neither Luma's largest `limit` nor its order is documented: a page may be shorter than asked for.
         """
+        try:
+            with self._translated():
+                page = await self._sdk.generations.list(limit=limit, offset=offset)
+        except NotFound as missing:
+            raise Refused(
+                f"Luma's Dream Machine API has no list any more (HTTP 404). {self.if_gone}", status=404
+            ) from missing
         with self._translated():
-            page = await self._sdk.generations.list(limit=limit, offset=offset)
             rows = getattr(page, "generations", None)
             if not isinstance(rows, list):
                 raise unusable(page, paid=False, key=self._key)
@@ -140,7 +148,9 @@ class DreamMachine:
     def _generation(self, answer: object, *, paid: bool = False) -> Generation:
         # The SDK hands HTML through as text and `{}` as a generation without an id.
         if not isinstance(answer, SdkGeneration) or not isinstance(answer.id, str) or not answer.id:
-            raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
+            raise unusable(
+                answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key, unknown=_LOOK
+            )
         return parse(as_dict(answer), self._key)
 
     @contextmanager
@@ -154,7 +164,8 @@ class DreamMachine:
                 key=self._key,
                 key_variable=self._key_variable,
                 keys_page=DREAM_MACHINE_KEYS_PAGE,
-                if_gone=self._if_gone,
+                if_gone=self.if_gone,
+                unknown=_LOOK,
             ) from error
 
 
@@ -288,8 +299,8 @@ def check(request: Request) -> None:
         )
     if isinstance(request, UpscaleRequest | AudioRequest) and request.source.api != "dream_machine":
         raise InvalidRequest(
-            "Luma upscales and gives sound to clips of its Dream Machine models alone, and this one is of its Agents API."
-            " Nothing was sent. Make the clip with model=ray-2 or ray-flash-2."
+            "Luma upscales and gives sound to clips of its Dream Machine models alone; this one is of its Agents API. "
+            "Nothing was sent. Make the clip with model=ray-2 or ray-flash-2."
         )
     for media in medias(request):
         if media.file:

@@ -22,7 +22,7 @@ NEVER_SENT = (
 
 
 def translate(
-    error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str, if_gone: str = ""
+    error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str, if_gone: str = "", unknown: str
 ) -> LumaServerError:
     """Turn an error of a Luma SDK (both are made by the same generator) into one of ours.
 
@@ -32,20 +32,23 @@ def translate(
         key: the API key, which no message may contain.
         key_variable: the variable that holds it.
         keys_page: where the user gets another.
+        unknown: what to do where a job may have been bought.
         if_gone: what to do where the answer looks as if the API or the model had been retired.
     """
     response = getattr(error, "response", None)
     if not isinstance(response, httpx.Response):
-        return _without_response(error, paid)
+        return _without_response(error, paid, unknown)
     status, detail = response.status_code, _detail(getattr(error, "body", None), key)
     said = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
     free = " Nothing was charged." if paid else ""
     words = detail.lower()
-    gone = status == 410 or (paid and status in (403, 404)) or any(word in words for word in _RETIRED)
+    gone = status == 410 or 300 <= status < 400 or (paid and status in (403, 404))
+    gone = gone or any(word in words for word in _RETIRED)
+    gone = gone or (paid and "model" in words and any(word in words for word in _NOT_THERE))
     if_gone = f" {if_gone}" if gone and if_gone else ""
     if status in (408, 409) or status >= 500 or status < 400:
         return AnswerLost(
-            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid)}{if_gone}",
+            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid, unknown)}{if_gone}",
             retry_after=_seconds(response.headers),
         )
     if status == 402 or (status != 429 and "credit" in words):
@@ -81,23 +84,27 @@ def translate(
     )
 
 
-def unusable(what: object, *, paid: bool, key: str) -> AnswerLost:
+def unusable(what: object, *, paid: bool, key: str, unknown: str = "") -> AnswerLost:
     """The error for a successful status whose body is no generation."""
     shown = "an HTML page" if isinstance(what, str) and "<" in what else quote(repr(what), secret=key)[:80]
-    return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid)}")
+    return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid, unknown)}")
 
 
 _RETIRED = ("retire", "deprecat", "sunset", "no longer", "discontinu", "end of life", "shut down", "migrate")
 """Words of an API or a model that is gone. Luma has published none for its Dream Machine API."""
 
 
-def _perhaps_charged(paid: bool) -> str:
+_NOT_THERE = ("unknown", "not available", "unavailable", "not supported", "removed", "not found")
+"""Words of a model that is gone, where they are said of a model."""
+
+
+def _perhaps_charged(paid: bool, unknown: str) -> str:
     if not paid:
         return " Nothing was lost: call again in a little while."
-    return " The job may have been taken and charged: look at list_generations before you buy it again."
+    return f" The job may have been taken and charged: {unknown} before you buy it again."
 
 
-def _without_response(error: Exception, paid: bool) -> LumaServerError:
+def _without_response(error: Exception, paid: bool, unknown: str) -> LumaServerError:
     cause = error.__cause__
     if isinstance(cause, NEVER_SENT):
         why = "took too long to connect" if isinstance(cause, httpx.TimeoutException) else "could not be reached"
@@ -109,7 +116,7 @@ def _without_response(error: Exception, paid: bool) -> LumaServerError:
         what = f"Luma's API did not answer in time ({type(cause).__name__})"
     else:
         what = f"The connection to Luma broke off ({type(cause or error).__name__})"
-    return AnswerLost(f"{what}.{_perhaps_charged(paid)}")
+    return AnswerLost(f"{what}.{_perhaps_charged(paid, unknown)}")
 
 
 def _too_many(headers: Mapping[str, str], said: str, words: str, free: str) -> TooManyRequests:

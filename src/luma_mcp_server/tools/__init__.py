@@ -107,7 +107,7 @@ class App:
     @cached_property
     def jobs(self) -> Jobs:
         """The paid jobs of this server."""
-        return Jobs(self.get, self.tasks)
+        return Jobs(self.get, self.note_purchase, self.tasks)
 
     @property
     def look_up_s(self) -> float:
@@ -166,20 +166,29 @@ class App:
         """
         self.settings.require_key()
         known = self.apis_of.get(generation_id)
+        found: list[Generation] = []
         failures: list[LumaServerError] = []
-        for api in (known,) if known else self.settings.apis:
+
+        async def ask(api: Api, tasks: TaskGroup) -> None:
             try:
-                generation = await self.backend(api).get(generation_id)
+                found.append(await self.backend(api).get(generation_id))
+                self.apis_of[generation_id] = api
+                tasks.cancel_scope.cancel()
             except LumaServerError as error:
                 failures.append(error)
-                continue
-            self.apis_of[generation_id] = api
-            if (made := self.made.get(generation_id)) is not None:
-                said = {name: getattr(made, name) for name in _SAID if not getattr(generation, name)}
-                generation = self.made[generation_id] = generation.with_(**said)
-            self.remember(generation)
-            return generation
-        raise next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
+
+        # Both at once, so that an API that hangs does not hide what the other knows.
+        async with anyio.create_task_group() as tasks:
+            for api in (known,) if known else self.settings.apis:
+                tasks.start_soon(ask, api, tasks)
+        if not found:
+            raise next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
+        generation = found[0]
+        if (made := self.made.get(generation_id)) is not None:
+            said = {name: getattr(made, name) for name in _SAID if not getattr(generation, name)}
+            generation = self.made[generation_id] = generation.with_(**said)
+        self.remember(generation)
+        return generation
 
     def knows(self, text: str) -> bool:
         """Whether this process knows a link or path as a generation's."""
@@ -280,7 +289,7 @@ class Call:
         self.describe = lambda: what
 
 
-_ANSWER_S = 5.0
+ANSWER_S = 5.0
 """Seconds that Luma gets for an answer in a call that is not to wait."""
 
 _LEAST_S = 0.8
@@ -300,7 +309,7 @@ async def calling(ctx: ToolContext, app: App, wait_s: float | None) -> AsyncIter
     cap = max(app.settings.wait_s, _LEAST_S)
     wait = min(wait_s if wait_s is not None else cap, app.settings.wait_s)
     started = anyio.current_time()
-    call = Call(app, started, started + cap, started + wait, started + max(wait, min(cap, _ANSWER_S)))
+    call = Call(app, started, started + cap, started + wait, started + max(wait, min(cap, ANSWER_S)))
     ticking = anyio.CancelScope()
 
     async def tick() -> None:

@@ -10,6 +10,7 @@ import anyio
 from ..errors import InvalidRequest, LumaServerError, Refused
 from ..models import Api, Value
 from ..pricing import MODELS, PRICE_NOTES, PRICES_AS_OF, price_list
+from ..settings import AGENTS_URL, DREAM_MACHINE_URL
 from . import App, ToolContext, app_of
 
 CONCEPTS = """
@@ -99,7 +100,11 @@ async def list_models(ctx: ToolContext) -> Models:
 
 async def list_camera_motions(ctx: ToolContext) -> CameraMotions:
     """Camera motions (words for the prompt) and concept keys. Free."""
-    return await _camera_words(app_of(ctx))
+    app = app_of(ctx)
+    words = await _camera_words(app)
+    if app.settings.apis == ("agents",):
+        return words.model_copy(update={"concepts": (), "use": "Write a motion into the prompt ('camera orbit left')."})
+    return words
 
 
 async def _camera_words(app: App) -> CameraMotions:
@@ -203,7 +208,11 @@ async def _standing(app: App, api: Api) -> ApiStanding:
     except LumaServerError as error:
         status = getattr(error, "status", None)
         url = app.settings.agents_url if api == "agents" else app.settings.base_url
-        message = f"Nothing of Luma's API is at {url} (HTTP 404): is its path whole?" if status == 404 else str(error)
+        message = str(error)
+        if status == 404 and url not in (DREAM_MACHINE_URL, AGENTS_URL):
+            message = f"Nothing of Luma's API is at {url} (HTTP 404): is its path whole?"
+        if api == "dream_machine" and status in (403, 404) and app.dream_machine.if_gone not in message:
+            message = f"{message} {app.dream_machine.if_gone}"
         told: dict[str, Any] = {"message": message, "reachable": standing.reachable or status is not None}
         if status in (401, 403):
             told["key_accepted"] = False

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 import anyio
 
 from ..backends import Backend, api_of, candidates, medias
-from ..errors import InvalidRequest, JobFailed, LumaServerError, StillUploading, TooManyRequests
+from ..errors import InvalidRequest, JobFailed, LumaServerError, Refused, StillUploading, TooManyRequests
 from ..media import guess_type, is_local
 from ..models import Api, Generation, Media, MediaType, Request, UpscaleRequest
 from ..polling import FIRST_GAP_S, expected_seconds
 from ..pricing import DREAM_MACHINE_RESOLUTIONS, estimate
-from . import App, Call, ToolContext, app_of, calling
+from . import ANSWER_S, App, Call, ToolContext, app_of, calling
 
 _A = {"image": "an image", "video": "a video"}
 
@@ -61,11 +61,14 @@ async def media_of(
 ) -> tuple[Media, str | None, MediaType]:
     """What a media parameter names, the model that made it, and whether it is a video or an image."""
     app = call.app
-    if "agents" in app.settings.apis and is_local(text) and not app.knows(text):
+    if "agents" in app.settings.apis and is_local(text, app.settings.output_dir) and not app.knows(text):
         return await _local(call, text, parameter, kind)
     reference = app.reference(text, parameter, weighted=weighted)
     if reference.kind == "url":
-        if (kind := kind or guess_type(reference.value)) is None:
+        kind = kind or guess_type(reference.value)
+        if kind is None and "dream_machine" not in app.settings.apis:
+            kind = "video"  # what the Agents API reframes
+        if kind is None:
             raise InvalidRequest(
                 f"The URL in {parameter} does not show whether it is a video or an image. Nothing was sent. Add "
                 "media_type=video or media_type=image."
@@ -84,9 +87,8 @@ async def _local(call: Call, text: str, parameter: str, kind: MediaType | None) 
                 f"{parameter}: a local file takes no weight: the models that take files know none. Nothing was sent."
                 " Leave it out and say in the prompt how much the file counts."
             )
-    call.preparing.deadline = call.limit
     kinds: tuple[MediaType, ...] = (kind,) if kind else ("image", "video")
-    file = await call.app.inputs.take(text, parameter, kinds, until=call.limit - _MARGIN_S, say=call.say)
+    file = await call.app.inputs.inspect(text, parameter, kinds, until=call.answer_until)
     return Media(file=file), None, "video" if file.media_type.startswith("video/") else "image"
 
 
@@ -132,10 +134,12 @@ class Draft:
     Attributes:
         write: the request with a model.
         models: those that may do it, best first; empty for operations that take none.
+        warnings: what the caller should know of it.
     """
 
     write: Callable[[str], Request]
     models: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], wait_s: float | None) -> Generation:
@@ -143,14 +147,19 @@ async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], 
     app = app_of(ctx)
     app.settings.require_key()
     async with calling(ctx, app, wait_s) as call:
-        backend, request = await _prepared(app, call, make_draft)
+        backend, request, warnings = await _prepared(app, call, make_draft)
         call.say("sending to Luma")
         try:
             purchase = await app.jobs.buy(
                 backend, request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
             )
-        except TooManyRequests as error:
-            if not error.concurrency:
+        except Refused as error:
+            uploads = [media.file for media in medias(request) if media.file and media.file.file_id]
+            if uploads and error.status in (400, 404, 422):
+                for file in uploads:
+                    app.inputs.forget(file)
+                raise LumaServerError(f"{error} If it is the file: call again, and it is sent anew.") from error
+            if not isinstance(error, TooManyRequests) or not error.concurrency:
                 raise
             running = app.jobs.running()
             more = f" and {len(running) - 2} more" if len(running) > 2 else ""
@@ -159,7 +168,6 @@ async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], 
         price = estimate(request)
         if (generation := purchase.generation) is None:
             return app.present(_unanswered(backend.api, request, purchase.request_id), estimated_cost_usd=price)
-        generation = app.note_purchase(generation, request)
         call.expected = None if app.settings.sandbox else expected_seconds(type(request).__name__, generation.model)
         generation = await _awaited(app, call, generation)
         if generation.state == "failed":
@@ -167,11 +175,12 @@ async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], 
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
         where = "get_account shows the balance" if backend.api == "dream_machine" else "Luma's platform page shows it"
-        unpriced = () if price is not None else (f"Its price is not known beforehand; {where}.",)
+        if price is None:
+            warnings = (*warnings, f"Its price is not known beforehand; {where}.")
         sent = tuple(media.file.path for media in medias(request) if media.file) or None
         expected = round(call.expected) if call.expected and not generation.finished else None
         return app.present(
-            generation, estimated_cost_usd=price, expected_s=expected, files_sent=sent, warnings=unpriced
+            generation, estimated_cost_usd=price, expected_s=expected, files_sent=sent, warnings=warnings
         )
 
 
@@ -192,11 +201,12 @@ def check_early(
         _check_callback(app, callback_url)
     if kind:
         candidates(kind, model, app.settings.apis)
-    # The bounds of either API; the one that gets the request is stricter.
-    if prompt is not None and not 1 <= len(prompt.strip()) <= 6000:
+    # The bounds of either API; the one that gets the request may be stricter.
+    least, most = (1, 6000) if "agents" in app.settings.apis else (3, 5000)
+    if prompt is not None and not least <= len(prompt.strip()) <= most:
         raise InvalidRequest(
-            f"prompt is {len(prompt.strip())} characters long; Luma takes 3 to 5,000. Nothing was sent. Describe the "
-            "subject, what it does, the setting and the camera in a sentence or two."
+            f"prompt is {len(prompt.strip())} characters long; Luma takes {least} to {most:,}. Nothing was sent. "
+            "Describe the subject, what it does, the setting and the camera in a sentence or two."
         )
 
 
@@ -213,18 +223,43 @@ def _check_callback(app: App, callback_url: str) -> None:
         )
 
 
-async def _prepared(app: App, call: Call, make_draft: Callable[[Call], Awaitable[Draft]]) -> tuple[Backend, Request]:
-    """The request and where it goes, after the free questions that it takes to write it."""
+async def _prepared(
+    app: App, call: Call, make_draft: Callable[[Call], Awaitable[Draft]]
+) -> tuple[Backend, Request, tuple[str, ...]]:
+    """The request, where it goes, and what to warn of, after the free questions that it takes to write it."""
     call.say("looking up what it starts from")
     call.preparing.deadline = call.answer_until
     with call.preparing:
         try:
-            return _chosen(app, await make_draft(call))
+            draft = await make_draft(call)
+            backend, request = _chosen(app, draft)
+            return backend, await _uploaded(call, request), draft.warnings
         except (InvalidRequest, StillUploading):
             raise
         except LumaServerError as error:
             raise LumaServerError(f"Nothing was bought. {error}") from error
     raise LumaServerError("Nothing was bought: Luma did not answer in time about what this starts from. Call again.")
+
+
+async def _uploaded(call: Call, request: Request) -> Request:
+    """The request with its large local files at Luma, now that nothing speaks against it any more."""
+    until = call.preparing.deadline = max(call.wait_until, call.answer_until)
+
+    async def ready(media: Media) -> Media:
+        if media.file is None:
+            return media
+        file = await call.app.inputs.upload(media.file, until=until - _MARGIN_S, say=call.say)
+        return media.model_copy(update={"file": file})
+
+    changes: dict[str, Media | tuple[Media, ...]] = {}
+    for name, value in vars(request).items():
+        if isinstance(value, Media):
+            changes[name] = await ready(value)
+        elif isinstance(value, tuple) and all(isinstance(one, Media) for one in value):
+            changes[name] = tuple([await ready(one) for one in value])
+    # The purchase gets its time, however long the files took.
+    call.answer_until = min(call.limit, max(call.answer_until, anyio.current_time() + ANSWER_S))
+    return request.model_copy(update=changes)
 
 
 def _chosen(app: App, draft: Draft) -> tuple[Backend, Request]:
@@ -273,11 +308,29 @@ async def _awaited(app: App, call: Call, generation: Generation) -> Generation:
     return latest
 
 
+_TODO = {
+    "content_moderated": "Change the prompt or the images.",
+    "invalid_request": "Change what it names.",
+    "generation_failed": "Call again.",
+    "output_not_found": "Call again.",
+    "rate_limited": "Call again in a minute.",
+    "budget_exhausted": "Add credits at Luma first.",
+    "image_too_large": "Use a smaller image.",
+    "unsupported_format": "Use another file.",
+    "corrupt_input": "Use another file.",
+}
+"""Source: luma-agents 0.5.0, types/generation_failure_code.py; Luma Agents API FAQ for what may be tried again."""
+
+
 def _failed(generation: Generation) -> JobFailed:
-    reason = generation.failure_reason or generation.failure_code or "Luma gives no reason"
-    cost = {"no": "Luma refunds failed jobs, so nothing was charged.", "yes": "It was charged."}.get(
-        generation.charged or "", "Whether it was charged is not known: get_account shows the balance."
+    reason = (generation.failure_reason or generation.failure_code or "Luma gives no reason").rstrip(".")
+    refunded = generation.charged == "no"
+    cost = (
+        "Luma refunds that, so nothing was charged."
+        if refunded
+        else "Whether it was charged is not known: Luma's platform page shows it."
     )
     moderated = any(word in reason.lower() for word in ("moderat", "blacklist"))
-    todo = "Change the prompt or the images" if moderated else "Check the input, or simply call again"
-    return JobFailed(f"Generation {generation.generation_id} failed: {reason}. {cost} {todo}.")
+    guess = "Change the prompt or the images." if moderated else "Check the input, or simply call again."
+    todo = _TODO.get(generation.failure_code or "", guess)
+    return JobFailed(f"Generation {generation.generation_id} failed: {reason}. {cost} {todo}")

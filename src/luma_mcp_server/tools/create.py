@@ -116,6 +116,7 @@ async def extend_video(
                 callback_url=callback_url,
             ),
             models,
+            () if clip.resolution else ("The clip's own resolution is not known here: 720p was asked for.",),
         )
 
     return await buy(ctx, draft, wait_s)

@@ -137,12 +137,16 @@ async def list_generations(
         warnings.append("Luma's Agents API has no list: of its generations, these are the ones of this process.")
     cut = False
     if "dream_machine" in app.settings.apis:
-        found, cut = await _dream_machine_rows(app, state, wanted)
-        rows |= found
+        try:
+            found, cut = await _dream_machine_rows(app, state, wanted)
+            rows |= found
+        except LumaServerError as error:
+            if not rows:
+                raise
+            warnings.append(str(error))
     if cut:
         warnings.append(f"Only the first {_PAGE * _MOST_PAGES} generations of the account were looked through.")
-    # A stable sort: rows without a time stay where Luma put them, at the end.
-    ordered = sorted(rows.values(), key=lambda row: row.created_at.timestamp() if row.created_at else 0.0, reverse=True)
+    ordered = sorted(rows.values(), key=_age)
     shown = ordered[offset:][:limit] if "agents" in app.settings.apis else list(rows.values())[offset:][:limit]
     has_more = cut or len(rows) >= wanted
     return GenerationList(
@@ -178,11 +182,22 @@ async def _agents_rows(app: App, state: str | None) -> dict[str, Generation]:
         with suppress(LumaServerError):  # the row then shows what was last known
             await app.get(generation_id)
 
-    async with anyio.create_task_group() as tasks:
-        for name, generation in app.made.items():
-            if generation.api == "agents" and not generation.finished:
-                tasks.start_soon(refresh, name)
-    return {name: row for name, row in app.made.items() if row.api == "agents" and state in (None, row.state)}
+    with anyio.move_on_after(app.look_up_s):
+        async with anyio.create_task_group() as tasks:
+            for name, generation in app.made.items():
+                if generation.api == "agents" and not generation.finished:
+                    tasks.start_soon(refresh, name)
+    rows = {name: row for name, row in app.made.items() if row.api == "agents" and state in (None, row.state)}
+    if state is None:
+        for purchase in app.jobs.unanswered():
+            prompt = getattr(purchase.request, "prompt", None)
+            rows[purchase.request_id] = Generation(request_id=purchase.request_id, state="unknown", prompt=prompt)
+    return rows
+
+
+def _age(row: Generation) -> float:
+    """Sorts from new to old; a row without a time has only just been bought."""
+    return -row.created_at.timestamp() if row.created_at else float("-inf")
 
 
 def _row(generation: Generation) -> Generation:
@@ -200,7 +215,12 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     name = await app.generation_id(generation_id)
     if app.apis_of.get(name) == "agents":
         raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none. Nothing was sent.")
-    await app.dream_machine.delete(name)
+    try:
+        await app.dream_machine.delete(name)
+    except NotFound:
+        if "agents" in app.settings.apis and (await app.get(name)).api == "agents":
+            raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
+        raise
     return Deleted(generation_id=name, sandbox=app.settings.sandbox or None)
 
 
