@@ -222,6 +222,22 @@ async def test_what_only_the_other_api_has_is_refused_for_a_model_of_this_one_an
     assert made["api"] == "dream_machine"
 
 
+async def test_this_api_tells_nobody_of_changes(open_desk) -> None:
+    keys = {"LUMA_AGENTS_API_KEY": "luma-api-sandbox-key", "LUMA_MCP_CALLBACK_HOSTS": "hooks.example.com"}
+    async with open_desk(**keys) as desk:
+        hook = {"callback_url": "https://hooks.example.com/luma"}
+        said = await desk.refusal("generate_video", prompt="a lake", model="ray-3.2", **hook)
+        assert "callback_url is for Dream Machine models" in said
+        assert (await desk.video(**hook))["api"] == "dream_machine"
+
+
+@pytest.mark.parametrize("name", ["hdr", "exr_export", "keyframes", "web_search", "layering", "style", "sync", "edit"])
+async def test_what_this_version_leaves_out_is_refused_by_its_name(agents_desk, name: str) -> None:
+    for tool in ("generate_video", "generate_image"):
+        assert f"has no parameter {name!r}" in await agents_desk.refusal(tool, prompt="a lake", **{name: "x"})
+    assert agents_desk.wire.sent == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "model"),
     [

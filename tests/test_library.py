@@ -34,7 +34,7 @@ async def test_a_link_made_before_this_server_started_is_found_in_luma_s_list(op
 
         assert (await desk.call("get_generation", generation_id=link))["generation_id"] == made["generation_id"]
         said = await desk.refusal("get_generation", generation_id="https://example.com/other.mp4")
-        assert "belongs to none of your newest 100 generations" in said
+        assert "of none of your newest 100 generations" in said
 
 
 async def test_the_list_has_neither_links_nor_long_prompts(desk) -> None:

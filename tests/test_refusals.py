@@ -206,6 +206,42 @@ async def test_what_is_wrong_anyhow_is_refused_before_luma_is_asked_about_what_i
     assert desk.wire.sent == []
 
 
+@pytest.mark.parametrize(
+    ("tool", "name", "meant"),
+    [
+        ("generate_video", "user_prompt", "prompt"),
+        ("generate_video", "model_name", "model"),
+        ("generate_video", "start_image_url", "start_image"),
+        ("generate_video", "end_image_url", "end_image"),
+        ("generate_video", "image_end_url", "end_image"),
+        ("generate_video", "image_url", "start_image"),
+        ("extend_video", "video_id", "generation_id"),
+        ("generate_video", "expand_prompt", "prompt"),
+    ],
+)
+async def test_a_name_that_relays_use_is_refused_with_ours(desk, tool: str, name: str, meant: str) -> None:
+    said = await desk.refusal(tool, prompt="a lake", **{name: "x"})
+
+    assert f"no parameter {name!r} (did you mean {meant}?)" in said
+    assert desk.wire.sent == []
+
+
+async def test_the_relays_name_for_a_callback_is_refused_with_ours_where_one_is_allowed(open_desk) -> None:
+    async with open_desk(LUMA_MCP_CALLBACK_HOSTS="hooks.example.com") as desk:
+        said = await desk.refusal("generate_video", prompt="a lake", notify_hook="https://hooks.example.com/")
+        assert "(did you mean callback_url?)" in said
+
+
+@pytest.mark.parametrize("key", ["luma-sandbox-key", "luma-api-sandbox-key"])
+async def test_a_clip_that_luma_did_not_make_is_not_extended_and_the_way_is_named(open_desk, key: str) -> None:
+    async with open_desk(LUMA_API_KEY=key) as desk:
+        said = await desk.refusal("extend_video", generation_id="https://example.com/lake.mp4", prompt="it goes on")
+
+        assert "use modify_video" in said
+        assert "generate_video(start_image=…)" in said
+        assert desk.charges == 0
+
+
 async def test_null_for_an_optional_argument_means_that_it_was_left_out(desk) -> None:
     await desk.video(start_image=None, duration=None, loop=None, wait_s=None)
 

@@ -193,8 +193,11 @@ _SYNONYMS = {
     "count": "take",
     "n": "take",
     "seed": "take",
+    "image_end_url": "end_image",
+    "video_id": "generation_id",
+    "notify_hook": "callback_url",
 }
-"""Names that other video tools use, and ours."""
+"""Names that other video tools and relays use, and ours."""
 
 
 def _unknown(tool: str, strange: list[str], known: Mapping[str, Any]) -> str:

@@ -216,8 +216,9 @@ class App:
         if known := self.seen.get(_place(reference.value)):
             return known
         raise InvalidRequest(
-            f"{parameter} is a URL that belongs to none of your newest 100 generations. Nothing was sent. Use the "
-            "generation's id; list_generations shows it."
+            f"{parameter} is a URL of none of your newest 100 generations. Nothing was sent. Use the generation's id "
+            "(list_generations). Luma continues only clips that it made: for another, use modify_video, or "
+            "generate_video(start_image=…) with an image of its last frame."
         )
 
     def present(self, generation: Generation, **more: Any) -> Generation:
