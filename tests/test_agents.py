@@ -617,3 +617,23 @@ async def test_a_clip_of_unknown_size_is_extended_with_a_warning(open_desk) -> N
         longer = await second.call("extend_video", generation_id=clip, prompt="it goes on")
 
         assert "720p was asked for" in longer["warnings"][0]
+
+
+async def test_a_saved_file_stands_for_its_generation_however_it_is_written(both_desk, tmp_path) -> None:
+    clip = await both_desk.video(model="ray-2")
+    image = await both_desk.image(model="photon-1")
+    name = clip["file_path"].rpartition("/")[2]
+
+    for path in (f"~/Luma/{name}", str(tmp_path / "Luma" / ".." / "Luma" / name), clip["file_path"]):
+        made = await both_desk.call("modify_video", source=path, mode="flex_1", prompt="in winter")
+        assert (made["api"], made["model"]) == ("dream_machine", "ray-2")
+    await both_desk.image(image_refs=[f"{image['file_path']}#weight=0.5"], model="photon-1")
+    assert both_desk.posts[-1].body["image_ref"][0]["weight"] == 0.5
+
+
+async def test_a_foreign_link_is_refused_with_the_way_even_if_the_list_is_gone(both_desk) -> None:
+    both_desk.world.faults.append(Fault("status", "GET", path="/dream-machine", status=410, times=9))
+
+    said = await both_desk.refusal("extend_video", generation_id="https://e.com/x.mp4", prompt="it goes on")
+    assert "use modify_video" in said
+    assert (await both_desk.call("list_generations"))["generations"] == []

@@ -130,7 +130,8 @@ class Inputs:
                 f"There was no time left to read {parameter}. Nothing was bought. Allow more time (wait_s, "
                 "LUMA_MCP_WAIT_S), or copy the file to a faster disk."
             )
-        self._sources[source.digest] = source
+        if source.data is None:
+            self._sources[source.digest] = source
         return LocalFile(
             path=source.path,
             media_type=source.media_type,
@@ -168,6 +169,10 @@ class Inputs:
     ) -> LocalFile:
         """Both: read what a parameter names, and make it ready to be sent."""
         return await self.upload(await self.inspect(text, parameter, kinds, until=until), until=until, say=say)
+
+    def release(self, file: LocalFile) -> None:
+        """Let go of what `inspect` read; an upload under way has its own hold of it."""
+        self._sources.pop(file.digest, None)
 
     def forget(self, file: LocalFile) -> None:
         """Send the file anew the next time: Luma did not know its id any more."""

@@ -82,15 +82,23 @@ def parse_reference(
     return Reference("url", value, weight)
 
 
-def is_local(text: str, saved_in: Path | None) -> bool:
-    """Whether a parameter names a file of the user's, or holds one: no URL, no id, and nothing that we saved."""
+def is_local(text: str, saved_in: Path | None, home: Path | None) -> bool:
+    """Whether a parameter names a file of the user's, or holds one: no URL, no id, and nothing that we saved.
+
+    Args:
+        text: the parameter.
+        saved_in: the folder that we save to.
+        home: what `~` means.
+    """
     value = text.strip()
     if value[:5].lower() == "data:":
         return True
     if not _PATH.match(value):
         return False
-    path = Path(value)
-    return path.parent != saved_in or _SAVED_NAME.fullmatch(path.name) is None
+    path = home / value[2:] if home and value.startswith(("~/", "~\\")) else Path(value)
+    if saved_in is None or _SAVED_NAME.fullmatch(path.name) is None:
+        return True
+    return path.parent.resolve() != saved_in.resolve()
 
 
 def _weight(text: str, parameter: str, weighted: bool) -> float:

@@ -15,8 +15,8 @@ from mcp.server.mcpserver import Context
 from ..backends import Backend
 from ..errors import InvalidRequest, LumaServerError, NotFound, SettingsError
 from ..jobs import Jobs
-from ..media import Files, Reference, parse_reference
-from ..models import Api, Generation, Request, VideoRequest
+from ..media import Files, Reference, is_local, parse_reference
+from ..models import Api, Generation, LocalFile, Request, VideoRequest
 from ..polling import MAX_JOB_AGE_S, TICK_S, progress
 from ..settings import AGENTS_KEYS_PAGE, DREAM_MACHINE_KEYS_PAGE, Settings, is_loopback
 
@@ -190,9 +190,14 @@ class App:
         self.remember(generation)
         return generation
 
-    def knows(self, text: str) -> bool:
-        """Whether this process knows a link or path as a generation's."""
-        return _place(text) in self.seen
+    def is_users_own(self, text: str) -> bool:
+        """Whether a parameter names a file of the user's, or holds one, and not what was made here.
+
+        A `#weight=…` may be a weight or a part of the name, so both readings must say so.
+        """
+        where = self.settings.output_dir, self.settings.home
+        plain = text.strip().partition("#weight=")[0]
+        return all(is_local(one, *where) and _place(one) not in self.seen for one in (text, plain))
 
     def reference(self, text: str, parameter: str, *, media: bool = True, weighted: bool = False) -> Reference:
         """Read what names media or a generation; a known link or file of a generation stands for it."""
@@ -211,8 +216,12 @@ class App:
         if reference.kind == "generation":
             return reference.value
         if "dream_machine" in self.settings.apis:
-            for generation in (await self.dream_machine.list(100, 0))[0]:
-                self.remember(generation)
+            try:
+                for generation in (await self.dream_machine.list(100, 0))[0]:
+                    self.remember(generation)
+            except LumaServerError:
+                if "agents" not in self.settings.apis:
+                    raise  # there is nowhere else that the link could belong to
         if known := self.seen.get(_place(reference.value)):
             return known
         raise InvalidRequest(
@@ -282,6 +291,9 @@ class Call:
     answer_until: float
     describe: Callable[[], str] = lambda: "starting"
     expected: float | None = None
+    files: list[LocalFile] = field(default_factory=list)
+    """Local files that it looked at."""
+
     preparing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Ends the free questions before a purchase; an upload may lengthen it."""
 

@@ -8,7 +8,7 @@ import anyio
 
 from ..backends import Backend, api_of, candidates, medias
 from ..errors import InvalidRequest, JobFailed, LumaServerError, Refused, StillUploading, TooManyRequests
-from ..media import guess_type, is_local
+from ..media import guess_type
 from ..models import Api, Generation, Media, MediaType, Request, UpscaleRequest
 from ..polling import FIRST_GAP_S, expected_seconds
 from ..pricing import DREAM_MACHINE_RESOLUTIONS, estimate
@@ -61,7 +61,7 @@ async def media_of(
 ) -> tuple[Media, str | None, MediaType]:
     """What a media parameter names, the model that made it, and whether it is a video or an image."""
     app = call.app
-    if "agents" in app.settings.apis and is_local(text, app.settings.output_dir) and not app.knows(text):
+    if "agents" in app.settings.apis and app.is_users_own(text):
         return await _local(call, text, parameter, kind)
     reference = app.reference(text, parameter, weighted=weighted)
     if reference.kind == "url":
@@ -89,6 +89,7 @@ async def _local(call: Call, text: str, parameter: str, kind: MediaType | None) 
             )
     kinds: tuple[MediaType, ...] = (kind,) if kind else ("image", "video")
     file = await call.app.inputs.inspect(text, parameter, kinds, until=call.answer_until)
+    call.files.append(file)
     return Media(file=file), None, "video" if file.media_type.startswith("video/") else "image"
 
 
@@ -155,7 +156,7 @@ async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], 
             )
         except Refused as error:
             uploads = [media.file for media in medias(request) if media.file and media.file.file_id]
-            if uploads and error.status in (400, 404, 422):
+            if uploads and (error.status == 404 or "file" in str(error).lower()):
                 for file in uploads:
                     app.inputs.forget(file)
                 raise LumaServerError(f"{error} If it is the file: call again, and it is sent anew.") from error
@@ -238,6 +239,9 @@ async def _prepared(
             raise
         except LumaServerError as error:
             raise LumaServerError(f"Nothing was bought. {error}") from error
+        finally:
+            for file in call.files:
+                app.inputs.release(file)
     raise LumaServerError("Nothing was bought: Luma did not answer in time about what this starts from. Call again.")
 
 
