@@ -1,6 +1,5 @@
 """Luma's Agents API, through its official SDK `luma-agents`. No other module imports that SDK."""
 
-import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,11 +26,9 @@ from ..models import (
 from ..pricing import AGENTS_DURATIONS, AGENTS_IMAGE_RATIOS, AGENTS_RESOLUTIONS, AGENTS_VIDEO_RATIOS
 from ..settings import AGENTS_KEYS_PAGE, is_loopback
 from . import medias, one_of, other_api
-from .outcomes import text_of, to_time, translate, unusable
+from .outcomes import quiet, text_of, to_time, translate, unusable
 
-# Importing the SDK sets these to LUMA_LOG; below WARNING they write prompts and signed links.
-for _name in ("luma_agents", "httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+quiet("luma_agents")
 
 _LOOK_UP_S = 3.0
 _LINK_LIFE = timedelta(hours=1)

@@ -1,6 +1,5 @@
 """Luma's Dream Machine API, through its official SDK `lumaai`. No other module imports that SDK."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -27,11 +26,9 @@ from ..models import (
 from ..pricing import DREAM_MACHINE_DURATIONS, DREAM_MACHINE_RATIOS, DREAM_MACHINE_RESOLUTIONS
 from ..settings import DREAM_MACHINE_KEYS_PAGE
 from . import medias, one_of, other_api
-from .outcomes import text_of, to_time, translate, unusable
+from .outcomes import quiet, text_of, to_time, translate, unusable
 
-# Importing the SDK sets these to LUMAAI_LOG; below WARNING they write prompts and signed links.
-for _name in ("lumaai", "httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+quiet("lumaai")
 
 _LOOK_UP_S = 3.0
 """How long an answer may take that the call can do without."""

@@ -1,6 +1,7 @@
 """What both backends need: the one place where the errors of Luma's SDKs become ours, and odd answers are read."""
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,12 @@ NEVER_SENT = (
     httpx.InvalidURL,
 )
 """Causes of a failure after which nothing can have reached Luma. Every other one leaves that open."""
+
+
+def quiet(sdk: str) -> None:
+    """Silence the loggers that importing an SDK sets to a variable of its own: they write prompts and signed links."""
+    for name in (sdk, "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def translate(

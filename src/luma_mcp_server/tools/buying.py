@@ -312,7 +312,7 @@ async def _awaited(app: App, call: Call, generation: Generation) -> Generation:
     return latest
 
 
-_TODO = {
+_ADVICE = {
     "content_moderated": "Change the prompt or the images.",
     "invalid_request": "Change what it names.",
     "generation_failed": "Call again.",
@@ -336,5 +336,5 @@ def _failed(generation: Generation) -> JobFailed:
     )
     moderated = any(word in reason.lower() for word in ("moderat", "blacklist"))
     guess = "Change the prompt or the images." if moderated else "Check the input, or simply call again."
-    todo = _TODO.get(generation.failure_code or "", guess)
-    return JobFailed(f"Generation {generation.generation_id} failed: {reason}. {cost} {todo}")
+    advice = _ADVICE.get(generation.failure_code or "", guess)
+    return JobFailed(f"Generation {generation.generation_id} failed: {reason}. {cost} {advice}")
