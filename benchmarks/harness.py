@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,10 @@ class Server:
 
 @contextmanager
 def sandbox(**options: Any) -> Iterator[dict[str, str]]:
-    """The sandbox, in a process of its own so that it shares no lock with the client; gives the variables for it."""
+    """The sandbox, in a process of its own so that it shares no lock with the client; gives the variables for it.
+
+    One of them is a home of its own, so that no journal but the benchmark's is read or written.
+    """
     from luma_mcp_server.sandbox import SANDBOX_KEY
 
     context = multiprocessing.get_context("spawn")
@@ -81,7 +85,13 @@ def sandbox(**options: Any) -> Iterator[dict[str, str]]:
     process = context.Process(target=_serve, args=(theirs, options), daemon=True)
     process.start()
     try:
-        yield {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{ours.recv()}/dream-machine/v1"}
+        with tempfile.TemporaryDirectory() as home:
+            yield {
+                "LUMA_API_KEY": SANDBOX_KEY,
+                "LUMAAI_BASE_URL": f"{ours.recv()}/dream-machine/v1",
+                "HOME": home,
+                "USERPROFILE": home,
+            }
     finally:
         ours.send("end")
         process.join(10)

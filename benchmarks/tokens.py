@@ -104,7 +104,7 @@ def compact(value: Json) -> str:
 
 async def measure(origin: str, home: str, note: Callable[[str, int, str], None]) -> None:
     sdk = lumaai.LumaAI(auth_token=SANDBOX_KEY, base_url=f"{origin}/dream-machine/v1")
-    key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "LUMA_MCP_OUTPUT_DIR": home}
+    key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "HOME": home}
     agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
     for name, target, environ in (
         ("no key", 3200, {}),
@@ -116,11 +116,13 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
             tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
         rows = [compact({part: tool[part] for part in ("name", "description", "inputSchema")}) for tool in tools]
         note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
-    async with connected(key) as client:
-        for wait_s in (0, 20):
+    for wait_s in (0, 20):
+        # With a journal of its own each call is a new purchase, and the only one.
+        async with connected({**key, "LUMA_MCP_STATE_DIR": f"{home}/{wait_s}"}) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT, "wait_s": wait_s})
             made = {name: value for name, value in json.loads(text_of(result)).items() if not name.endswith("_url")}
             note(f"{made['state']} video without links", 250, compact(made))
+    async with connected(key) as client:
         for number in range(10):
             sdk.generations.create(model="ray-2", prompt=f"{PROMPT[:198]}{number:02}", resolution="720p", duration="5s")
         note("list of 10", 1500, text_of(await client.call_tool("list_generations", {})))
@@ -130,13 +132,14 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         stuck = [sdk.generations.create(model="ray-2", prompt="[sandbox:stuck]").id for _ in range(waits)]
         if fault:
             httpx.post(f"{origin}/sandbox/faults", json=[{"kind": "status", **fault}])  # noqa: ASYNC210
-        async with connected({**key, **extra}) as client, anyio.create_task_group() as tasks:
+        journal = {"LUMA_MCP_STATE_DIR": f"{home}/{name}"}
+        async with connected({**key, **journal, **extra}) as client, anyio.create_task_group() as tasks:
             for job in stuck:
                 tasks.start_soon(client.call_tool, "wait_for_generations", {"generation_ids": [job]})
             await anyio.sleep(0.5 if stuck else 0)
             result = await client.call_tool(tool, arguments)
             tasks.cancel_scope.cancel()
-        note(f"{'error' if result.is_error else 'NO ERROR'}: {name}", 120, text_of(result))
+        note(f"{'error' if result.is_error else 'result'}: {name}", 120 if result.is_error else 250, text_of(result))
 
 
 if __name__ == "__main__":

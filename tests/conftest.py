@@ -15,6 +15,7 @@ import anyio.to_thread
 import httpx
 import pytest
 from mcp.client import Client
+from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, TextContent
 
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, Received, Sandbox, create_sandbox
@@ -91,7 +92,8 @@ class Wire(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, app: Any) -> None:
-        self.inner = httpx.ASGITransport(app)
+        self.app = app
+        self.inner: httpx.AsyncBaseTransport = httpx.ASGITransport(app)
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.gone = False
@@ -168,17 +170,27 @@ OpenDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 @pytest.fixture
 def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
-    """Opens a desk: `async with open_desk(LUMA_MCP_WAIT_S="5") as desk`; `era` is the protocol's."""
+    """Opens a desk: `async with open_desk(LUMA_MCP_WAIT_S="5") as desk`; `era` is the protocol's.
+
+    Desks of one test share home and journal, as processes of one user do; one `beside` another shares its world too.
+    `answer` is the user, who answers the server\'s questions.
+    """
 
     @asynccontextmanager
-    async def opened(era: str = "2026-07-28", **environ: str | None) -> AsyncIterator[Desk]:
+    async def opened(
+        era: str = "2026-07-28",
+        answer: ElicitationFnT | None = None,
+        beside: Desk | None = None,
+        clock_off_s: float = 0.0,
+        **environ: str | None,
+    ) -> AsyncIterator[Desk]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         loop.hold_time_for_threads()
-        sandbox = create_sandbox(clock=lambda: NOW + anyio.current_time(), limits=False)
-        world: Sandbox = sandbox.state.sandbox
+        app = beside.wire.app if beside else create_sandbox(clock=lambda: NOW + anyio.current_time(), limits=False)
+        world: Sandbox = app.state.sandbox
         world.draw = False
-        wire = Wire(sandbox)
+        wire = Wire(app)
         defaults = {
             "HOME": str(tmp_path),
             "LUMA_API_KEY": SANDBOX_KEY,
@@ -189,10 +201,10 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
         server = create_server(
             Settings.from_env(given),
             lambda: httpx.AsyncClient(transport=wire, timeout=httpx.Timeout(30, connect=5)),
-            now=lambda: datetime.fromtimestamp(world.clock(), UTC),
+            now=lambda: datetime.fromtimestamp(world.clock() + clock_off_s, UTC),
         )
         mode = "legacy" if era == "legacy" else "auto"
-        async with Client(server, mode=mode) as client:
+        async with Client(server, mode=mode, elicitation_callback=answer) as client:
             yield Desk(client, world, wire, tmp_path / "Luma")
 
     return opened

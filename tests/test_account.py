@@ -3,10 +3,11 @@
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from dirty_equals import IsStr
 
-from luma_mcp_server.sandbox import Fault
+from luma_mcp_server.sandbox import SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,13 @@ async def test_the_account_shows_that_luma_answers_accepts_the_key_and_holds_cre
                 "balance_usd": 99.29,
             }
         ],
+        "spent_today_usd": 0.71,
+        "spent_24h_usd": 0.71,
+        "spent_total_usd": 0.71,
+        "budget_usd": 20.0,
+        "budget_left_usd": 19.29,
         "sandbox": True,
+        "journal": str(desk.folder.with_name(".luma-mcp") / "sandbox.sqlite3"),
         "output_dir": str(desk.folder),
     }
     paths = [received.path.rpartition("/")[2] for received in desk.world.requests]
@@ -64,9 +71,44 @@ async def test_the_account_works_without_a_key_and_lists_all_that_is_wrong(open_
         assert shown["apis"][0]["configured"] is False
         assert "No Luma API key is set" in shown["apis"][0]["message"]
         assert shown["warnings"] == [
-            "LUMA_MCP_SAVE must be on or off. Nothing was sent: correct it, then restart.",
+            "LUMA_MCP_SAVE must be on or off. Correct it, then restart this server.",
             "LUMA_MCP_WAITS is no setting of this server: is it misspelt?",
         ]
+
+
+@pytest.mark.parametrize("text", ["on", "as you like"])
+async def test_a_read_only_server_has_only_tools_that_read_and_a_doubtful_one_says_why(open_desk, text: str) -> None:
+    async with open_desk(LUMA_MCP_READ_ONLY=text) as desk:
+        tools = (await desk.client.list_tools()).tools
+        assert [tool.name for tool in tools] == [
+            "get_generation",
+            "wait_for_generations",
+            "list_generations",
+            "preview_generation",
+            "list_models",
+            "list_camera_motions",
+            "get_account",
+        ]
+        assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
+        assert "generate_video" in await desk.refusal("generate_video", prompt="a lake")
+        assert desk.wire.sent == []
+        warnings = (await desk.call("get_account")).get("warnings", [])
+        assert [warning[:18] for warning in warnings] == ([] if text == "on" else ["LUMA_MCP_READ_ONLY"])
+
+
+async def test_waiting_saves_nothing_on_a_read_only_server(open_desk) -> None:
+    async with open_desk(LUMA_MCP_READ_ONLY="on") as desk:
+        async with httpx.AsyncClient(transport=desk.wire, headers={"Authorization": f"Bearer {SANDBOX_KEY}"}) as http:
+            body = {"prompt": "a quiet lake", "model": "ray-2", "resolution": "720p", "duration": "5s"}
+            made = await http.post("http://127.0.0.1:8642/dream-machine/v1/generations/video", json=body)
+            bought = made.raise_for_status().json()
+
+        [waited] = (await desk.call("wait_for_generations", generation_ids=[bought["id"]]))["generations"]
+
+        assert waited["state"] == "completed"
+        assert waited["video_url"]
+        assert "file_path" not in waited
+        assert not desk.folder.exists()
 
 
 async def test_models_have_sizes_lengths_and_the_published_prices(desk) -> None:

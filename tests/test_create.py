@@ -242,7 +242,7 @@ async def test_a_clip_is_upscaled_by_one_step_unless_a_resolution_is_named(
     assert desk.posts[-1].body == {"generation_type": "upscale_video", "resolution": resolution}
     assert larger["resolution"] == resolution
     assert "estimated_cost_usd" not in larger
-    assert "not known beforehand" in larger["warnings"][0]
+    assert "no published price: it counts $" in larger["warnings"][0]
 
 
 async def test_a_clip_of_the_largest_resolution_is_not_upscaled(desk) -> None:

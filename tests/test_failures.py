@@ -15,40 +15,60 @@ DETAILS = [{"loc": ["body", "resolution"], "msg": "Input should be '540p'", "typ
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "charged"),
+    ("fault", "words"),
     [
-        ({"status": 400, "detail": "Loop is not supported"}, "HTTP 400: Loop is not supported", "Nothing was charged"),
-        ({"status": 401, "detail": "Invalid API key"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
-        ({"status": 403, "detail": "Suspended"}, "refused the API key in LUMA_API_KEY", "Nothing was charged"),
-        ({"status": 402, "detail": "Insufficient credits"}, "too little credit", "Nothing was charged"),
-        ({"status": 404, "detail": "Not found"}, "did not find what the request names", "Nothing was charged"),
-        ({"status": 422, "detail": DETAILS}, "resolution: Input should be '540p'", "Nothing was charged"),
-        ({"status": 400, "detail": "Prompt moderation failed"}, "moderation refused this", "Nothing was charged"),
-        ({"status": 429, "detail": "Rate limit exceeded"}, "Wait a minute, then call again", "Nothing was charged"),
-        ({"status": 429, "detail": "Too many concurrent jobs"}, "run at once", "Nothing was charged"),
-        ({"status": 500, "detail": "boom"}, "HTTP 500: boom", "may have been taken and charged"),
-        ({"status": 408, "detail": "timeout"}, "HTTP 408", "may have been taken and charged"),
-        ({"status": 409, "detail": "conflict"}, "HTTP 409", "may have been taken and charged"),
-        ({"kind": "html"}, "an HTML page instead of JSON", "may have been taken and charged"),
-        ({"status": 200, "body": HTML}, "an HTML page where a generation was due", "may have been taken and charged"),
-        ({"kind": "cut"}, "cut off", "may have been taken and charged"),
-        ({"kind": "empty"}, "cut off", "may have been taken and charged"),
-        ({"kind": "null"}, "where a generation was due", "may have been taken and charged"),
-        ({"status": 200, "detail": "ok"}, "where a generation was due", "may have been taken and charged"),
-        ({"kind": "redirect"}, "HTTP 307", "may have been taken and charged"),
+        ({"status": 400, "detail": "Loop is not supported"}, "HTTP 400: Loop is not supported"),
+        ({"status": 401, "detail": "Invalid API key"}, "refused the API key in LUMA_API_KEY"),
+        ({"status": 403, "detail": "Suspended"}, "refused the API key in LUMA_API_KEY"),
+        ({"status": 402, "detail": "Insufficient credits"}, "too little credit"),
+        ({"status": 404, "detail": "Not found"}, "did not find what the request names"),
+        ({"status": 422, "detail": DETAILS}, "resolution: Input should be '540p'"),
+        ({"status": 400, "detail": "Prompt moderation failed"}, "moderation refused this"),
+        ({"status": 429, "detail": "Rate limit exceeded"}, "Wait a minute, then call again"),
+        ({"status": 429, "detail": "Too many concurrent jobs"}, "run at once"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-async def test_a_purchase_that_goes_wrong_is_sent_once_and_says_whether_it_was_charged(
-    desk, fault: dict[str, Any], words: str, charged: str
+async def test_a_refused_purchase_is_sent_once_and_says_that_nothing_was_charged(
+    desk, fault: dict[str, Any], words: str
 ) -> None:
     desk.world.faults.append(Fault(**({"kind": "status"} | fault)))
 
     said = await desk.refusal("generate_video", prompt="a lake")
 
     assert words in said
-    assert charged in said
+    assert "Nothing was charged" in said
     assert "Traceback" not in said
+    assert len(desk.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"status": 500, "detail": "boom"}, "HTTP 500: boom"),
+        ({"status": 408, "detail": "timeout"}, "HTTP 408"),
+        ({"status": 409, "detail": "conflict"}, "HTTP 409"),
+        ({"kind": "html"}, "an HTML page instead of JSON"),
+        ({"status": 200, "body": HTML}, "an HTML page where a generation was due"),
+        ({"kind": "cut"}, "cut off"),
+        ({"kind": "empty"}, "cut off"),
+        ({"kind": "null"}, "where a generation was due"),
+        ({"status": 200, "detail": "ok"}, "where a generation was due"),
+        ({"kind": "redirect"}, "HTTP 307"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+async def test_a_purchase_without_a_usable_answer_is_sent_once_and_may_have_been_charged(
+    desk, fault: dict[str, Any], words: str
+) -> None:
+    desk.world.faults.append(Fault(**({"kind": "status"} | fault)))
+
+    made = await desk.call("generate_video", prompt="a lake")
+
+    assert (made["state"], made["charged"]) == ("unknown", "unknown")
+    assert words in made["warnings"][0]
+    assert "The job may have been taken and charged." in made["warnings"][0]
+    assert made["next_step"] == f'wait_for_generations(generation_ids=["{made["request_id"]}"])'
     assert len(desk.posts) == 1
 
 
@@ -77,14 +97,17 @@ async def test_a_request_that_never_left_was_not_charged(desk, error: Exception,
         (httpx.WriteError("reset"), "broke off (WriteError)"),
     ],
 )
-async def test_a_lost_answer_may_have_cost_money_and_is_not_asked_for_again(desk, error: Exception, words: str) -> None:
+async def test_a_lost_answer_is_looked_for_and_not_asked_for_again(desk, error: Exception, words: str) -> None:
     desk.wire.after.append(error)
+    desk.world.faults.append(Fault("status", "GET", path="/generations", status=503, times=99))
 
-    said = await desk.refusal("generate_video", prompt="a lake")
+    made = await desk.call("generate_video", prompt="a lake")
 
-    assert words in said
-    assert "may have been taken and charged: look at list_generations" in said
-    assert desk.charges == 1
+    assert words in made["warnings"][0]
+    assert (made["state"], desk.charges, len(desk.posts)) == ("unknown", 1, 1)
+    desk.world.faults.clear()
+    assert (await desk.call("generate_video", prompt="a lake"))["state"] == "completed"
+    assert (desk.charges, len(desk.posts)) == (1, 1)
 
 
 async def test_a_rate_limit_with_retry_after_is_waited_out_within_the_limit(desk) -> None:

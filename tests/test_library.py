@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp_server.sandbox import Fault
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +54,7 @@ async def test_the_list_has_neither_links_nor_long_prompts(desk) -> None:
         "resolution",
         "duration",
         "created_at",
+        "estimated_cost_usd",
     }
     assert len(row["prompt"]) == 200
     assert listed["has_more"] is False
@@ -117,7 +118,7 @@ async def test_a_filter_looks_through_a_thousand_at_most_and_says_so(desk) -> No
     listed = await desk.call("list_generations", state="failed")
 
     assert len(desk.wire.sent) == 10
-    assert listed["warnings"] == ["Only the first 1000 generations of the account were looked through."]
+    assert listed["warnings"] == ["Only the first 1000 generations of Luma's list were looked through."]
 
 
 async def test_a_deleted_generation_is_gone_and_its_file_stays(desk) -> None:
@@ -233,3 +234,180 @@ async def test_an_unreadable_list_is_an_error_and_not_an_empty_list(desk) -> Non
     desk.world.faults.append(Fault("status", "GET", status=200, detail="no list"))
 
     assert "Nothing was lost" in await desk.refusal("list_generations")
+
+
+async def test_the_list_knows_prices_and_open_purchases_and_survives_luma_s_absence(desk) -> None:
+    made = await desk.video("a lake")
+    desk.world.faults.append(Fault("status", status=500))
+    lost = await desk.video("a sea")
+    desk.world.faults.append(Fault("status", "GET", path="/generations", status=503))
+
+    listed = await desk.call("list_generations")
+
+    assert [row.get("generation_id") for row in listed["generations"]] == [None, made["generation_id"]]
+    first, second = listed["generations"]
+    assert (first["request_id"], first["state"], first["charged"]) == (lost["request_id"], "unknown", "unknown")
+    assert (second["state"], second["prompt"], second["estimated_cost_usd"]) == ("completed", "a lake", 0.71)
+    assert "this is what the journal knows" in listed["warnings"][0]
+
+
+async def test_what_luma_does_not_know_any_more_is_said_to_have_been_bought_here(desk) -> None:
+    made = (await desk.video())["generation_id"]
+    await anyio.sleep(60)
+    desk.world.delete(made)
+
+    [row] = (await desk.call("list_generations"))["generations"]
+    assert (row["generation_id"], row["warnings"]) == (made, ["Luma does not know it any more."])
+    said = await desk.refusal("get_generation", generation_id=made)
+    assert "no such generation" in said
+    assert "This server bought it on 20" in said
+
+
+async def test_a_deleted_generation_is_not_listed_any_more(desk) -> None:
+    made = (await desk.video())["generation_id"]
+    await desk.call("delete_generation", generation_id=made)
+
+    assert (await desk.call("list_generations"))["generations"] == []
+
+
+async def test_generations_of_the_agents_api_are_listed_by_every_process_with_their_state_now(
+    agents_desk, open_desk
+) -> None:
+    made = [await agents_desk.video(f"lake {n}", wait_s=0) for n in range(3)]
+    await anyio.sleep(30)
+    async with open_desk(beside=agents_desk, LUMA_API_KEY="luma-api-sandbox-key") as later:
+        listed = await later.call("list_generations", limit=2)
+
+        assert [row["generation_id"] for row in listed["generations"]] == [one["generation_id"] for one in made[:0:-1]]
+        assert {row["state"] for row in listed["generations"]} == {"completed"}
+        assert (listed["has_more"], listed["next_offset"]) == (True, 2)
+        assert len((await later.call("list_generations", state="completed"))["generations"]) == 3
+        assert (await later.call("list_generations", state="failed"))["generations"] == []
+
+
+async def test_pages_of_a_long_list_follow_each_other_without_gap_or_repetition(desk, open_desk, tmp_path) -> None:
+    async with open_desk(beside=desk, HOME=str(tmp_path / "elsewhere")) as elsewhere:
+        for n in range(12):
+            await (desk, elsewhere)[n % 2].image(f"lake {n}", wait_s=0)
+            await anyio.sleep(1)
+
+    found: list[str] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = await desk.call("list_generations", limit=5, offset=offset)
+        found += [row["generation_id"] for row in page["generations"]]
+        offset = page.get("next_offset")
+
+    assert found == list(reversed(desk.world.jobs))
+
+
+async def test_an_offset_beyond_all_is_an_empty_page(desk) -> None:
+    await desk.video()
+
+    assert (await desk.call("list_generations", offset=10**20))["generations"] == []
+
+
+async def test_only_the_rows_that_are_shown_are_asked_about(agents_desk) -> None:
+    for n in range(6):
+        await agents_desk.video(f"[sandbox:stuck] {n}", wait_s=0)
+    asked = len(agents_desk.wire.sent)
+
+    await agents_desk.call("list_generations", limit=2, offset=3)
+
+    assert len(agents_desk.wire.sent) == asked + 2
+
+
+async def test_a_link_in_a_prompt_is_shown_without_its_signature(desk) -> None:
+    await desk.video("like https://example.com/cat.png?X-Signature=SECRET", wait_s=0)
+
+    shown = str(await desk.call("list_generations"))
+    assert "SECRET" not in shown
+    assert "like https://example.com/cat.png" in shown
+
+
+@pytest.mark.parametrize("stuck", ["uni-1", "photon-1"])
+async def test_unfinished_ones_do_not_hide_those_in_the_state_that_was_asked_for(both_desk, stuck: str) -> None:
+    done = [(await both_desk.image(f"lake {n}", model="uni-1"))["generation_id"] for n in range(3)]
+    for n in range(4):
+        await both_desk.image(f"[sandbox:stuck] {n}", wait_s=0, model=stuck)
+
+    listed = await both_desk.call("list_generations", state="completed", limit=2)
+
+    assert [row["generation_id"] for row in listed["generations"]] == done[:0:-1]
+
+
+@pytest.mark.parametrize("clock_off_s", [-30.0, 0.0, 30.0])
+async def test_pages_of_both_apis_have_everything_once_whatever_the_clocks_say(open_desk, clock_off_s: float) -> None:
+    async with open_desk(LUMA_AGENTS_API_KEY=AGENTS_SANDBOX_KEY, clock_off_s=clock_off_s) as desk:
+        for n in range(10):
+            await desk.image(f"lake {n}", wait_s=0, model="uni-1" if n % 4 == 0 else "photon-1")
+            await anyio.sleep(2)
+        await anyio.sleep(100)
+        found: list[str] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = await desk.call("list_generations", limit=2, offset=offset)
+            found += [row["generation_id"] for row in page["generations"]]
+            offset = page.get("next_offset")
+
+        assert sorted(found) == sorted(desk.world.jobs)
+
+
+async def test_a_row_further_down_luma_s_list_is_not_said_to_be_unknown_to_luma(desk, open_desk, tmp_path) -> None:
+    async with (
+        open_desk(beside=desk, clock_off_s=30) as ours,
+        open_desk(beside=desk, HOME=str(tmp_path / "elsewhere")) as elsewhere,
+    ):
+        await ours.image("ours", wait_s=0)
+        await anyio.sleep(5)
+        for n in range(4):
+            await elsewhere.image(f"theirs {n}", wait_s=0)
+        await anyio.sleep(20)
+        inner = ours.wire.inner
+
+        class ShortPages(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                url = request.url.copy_set_param("limit", 2)
+                return await inner.handle_async_request(httpx.Request("GET", url, headers=request.headers))
+
+        ours.wire.inner = ShortPages()
+
+        [row] = (await ours.call("list_generations", limit=1))["generations"]
+        assert "warnings" not in row
+
+
+@pytest.mark.parametrize("keys", [{}, {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}], ids=["one", "both"])
+async def test_a_list_that_luma_does_not_give_in_time_is_what_the_journal_knows(open_desk, keys) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="10", **keys) as desk:
+        made = await desk.video(wait_s=0)
+        desk.wire.hanging = True
+
+        listed = await desk.call("list_generations")
+
+        assert [row["generation_id"] for row in listed["generations"]] == [made["generation_id"]]
+        assert bool(keys) or "did not answer in time" in listed["warnings"][0]
+
+
+async def test_a_generation_that_the_agents_api_does_not_know_any_more_is_listed_with_that_word(agents_desk) -> None:
+    made = await agents_desk.video("[sandbox:stuck] a lake", wait_s=0)
+    await anyio.sleep(60)
+    agents_desk.world.delete(made["generation_id"])
+
+    [row] = (await agents_desk.call("list_generations"))["generations"]
+
+    assert row["warnings"] == ["Luma does not know it any more."]
+
+
+async def test_a_page_beyond_what_is_looked_through_is_the_last(desk) -> None:
+    class Endless(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            at = int(request.url.params["offset"])
+            rows = [{"id": f"00000000-0000-4000-8000-{at + n:012}", "state": "completed"} for n in range(100)]
+            return httpx.Response(200, json={"generations": rows, "has_more": True})
+
+    desk.wire.inner = Endless()
+
+    listed = await desk.call("list_generations", offset=1000)
+
+    assert (listed["has_more"], listed["generations"], "next_offset" in listed) == (False, [], False)
+    assert "Only the first 1000" in listed["warnings"][0]

@@ -269,6 +269,14 @@ async def test_a_call_without_a_key_says_what_to_set(open_desk) -> None:
         assert desk.wire.sent == []
 
 
+@pytest.mark.parametrize("variable", ["LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD", "LUMA_MCP_STATE_DIR"])
+async def test_a_limit_that_can_t_be_read_stops_what_costs_money_and_nothing_else(open_desk, variable: str) -> None:
+    async with open_desk(**{variable: "what I can afford"}) as desk:
+        assert f"{variable} must be an a" in await desk.refusal("generate_video", prompt="a lake")
+        assert desk.wire.sent == []
+        await desk.call("list_generations")
+
+
 def _schemas() -> dict[str, dict[str, Any]]:
     server = create_server(Settings.from_env({}), lambda: pytest.fail("no network"))
     return {tool.name: tool.input_schema for tool in anyio.run(server.list_tools)}

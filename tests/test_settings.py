@@ -121,6 +121,63 @@ def test_switches_take_the_usual_words_and_nothing_else() -> None:
         read(LUMA_API_KEY="a", LUMA_MCP_SANDBOX="perhaps").require_key()
 
 
+def test_the_record_of_paid_jobs_has_a_folder_of_its_own_in_the_home_folder() -> None:
+    home, here = Path(HOME["HOME"]), Path("/luma").absolute()
+    assert read().state_dir == home / ".luma-mcp"
+    assert read(LUMA_MCP_STATE_DIR=str(here)).state_dir == here
+    assert read(LUMA_MCP_STATE_DIR="luma").state_dir is None
+    with pytest.raises(SettingsError, match="LUMA_MCP_STATE_DIR must be an absolute path"):
+        read(LUMA_MCP_STATE_DIR="luma").require("LUMA_MCP_STATE_DIR")
+
+
+def test_without_a_home_folder_only_a_state_folder_that_was_asked_for_is_missed() -> None:
+    nowhere = Settings.from_env({})
+    assert nowhere.state_dir is None
+    nowhere.require("LUMA_MCP_STATE_DIR")
+    with pytest.raises(SettingsError, match=r"LUMA_MCP_STATE_DIR is ~/luma, but your home folder \(HOME\) is unknown"):
+        Settings.from_env({"LUMA_MCP_STATE_DIR": "~/luma"}).require("LUMA_MCP_STATE_DIR")
+
+
+@pytest.mark.parametrize(
+    ("text", "usd"), [("5", 5), ("$7.50", 7.5), (" 0 ", 0), ("$0", 0), ("off", None), ("NO", None), ("1e2", 100)]
+)
+def test_an_amount_is_a_number_of_dollars_or_off(text: str, usd: float | None) -> None:
+    settings = read(LUMA_MCP_BUDGET_USD=text, LUMA_MCP_CONFIRM_USD=text)
+    assert (settings.budget_usd, settings.confirm_usd, settings.budget_set) == (usd, usd, True)
+    assert settings.problems == ()
+
+
+def test_unless_set_the_budget_is_twenty_dollars_and_nobody_is_asked() -> None:
+    for settings in (read(), read(LUMA_MCP_BUDGET_USD=" ", LUMA_MCP_CONFIRM_USD="")):
+        assert (settings.budget_usd, settings.budget_set, settings.confirm_usd) == (20, False, None)
+
+
+@pytest.mark.parametrize("text", ["-1", "$-1", "nan", "inf", "1,000", "20 EUR", "on", "${BUDGET}", "$"])
+def test_an_amount_that_is_none_is_refused_and_lifts_nothing(text: str) -> None:
+    settings = read(LUMA_MCP_BUDGET_USD=text, LUMA_MCP_CONFIRM_USD=text)
+    assert (settings.budget_usd, settings.budget_set, settings.confirm_usd) == (20, True, None)
+    for variable in ("LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD"):
+        with pytest.raises(SettingsError, match=f"{variable} must be an amount in US dollars"):
+            settings.require(variable)
+
+
+def test_a_read_only_server_saves_nothing_and_a_value_that_can_t_be_read_makes_it_one() -> None:
+    assert read().read_only is False
+    assert read(LUMA_MCP_READ_ONLY="off").save is True
+    assert (read(LUMA_MCP_READ_ONLY="on").read_only, read(LUMA_MCP_READ_ONLY="on").save) == (True, False)
+    doubtful = read(LUMA_MCP_READ_ONLY="please", LUMA_MCP_SAVE="on")
+    assert (doubtful.read_only, doubtful.save) == (True, False)
+    with pytest.raises(SettingsError, match=r"READ_ONLY must be on or off\. Until then it is on\."):
+        doubtful.require("LUMA_MCP_READ_ONLY")
+
+
+def test_jobs_belong_to_an_api_an_address_and_a_key_that_is_not_shown() -> None:
+    settings = read(LUMA_API_KEY="a-key", LUMA_AGENTS_API_KEY="luma-api-key", LUMAAI_BASE_URL="https://example.com/v1/")
+    # The first 12 digits of `printf %s a-key | sha256sum`.
+    assert settings.account("dream_machine") == "dream_machine https://example.com/v1 2a8a1240f506"
+    assert settings.account("agents") == f"agents {AGENTS_URL} 388ffd624b90"
+
+
 def test_a_misspelt_setting_is_noticed() -> None:
     assert read(LUMA_MCP_WAIT="9", LUMA_MCP_WAIT_S="9").unknown_variables == ("LUMA_MCP_WAIT",)
 

@@ -160,8 +160,11 @@ MAY_IMPORT = {
     "server": {"tools", "schema", "prompts", "settings", "pricing"},
     "schema": {"errors"},
     "prompts": {"tools", "schema", "errors"},
-    "tools": {"jobs", "backends", "media", "inputs", "models", "errors", "polling", "pricing", "settings"},
-    "jobs": {"backends", "models", "errors", "polling"},
+    "tools": {"jobs", "journal", "backends", "media", "inputs", "models", "errors", "polling", "pricing", "settings"}
+    | {"schema", "watches"},
+    "jobs": {"backends", "journal", "models", "errors"},
+    "watches": {"journal", "models", "errors", "polling"},
+    "journal": {"models", "errors"},
     "backends": {"models", "errors", "pricing", "settings"},
     "inputs": {"media", "models", "errors"},
     "media": {"models", "errors"},

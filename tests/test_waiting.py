@@ -1,5 +1,7 @@
 """How long calls wait, what they say meanwhile, and what is left when they stop."""
 
+import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +54,39 @@ async def test_a_wait_is_taken_up_by_id_and_ends_when_all_have_ended(desk) -> No
     assert "next_step" not in second
     assert [one["generation_id"] for one in second["generations"]] == ids
     assert all(one["file_path"] for one in second["generations"])
+
+
+async def test_a_job_of_ninety_seconds_takes_a_client_that_cuts_at_sixty_three_calls_at_most_and_one_purchase(
+    desk,
+) -> None:
+    desk.world.seconds = 90
+    with anyio.fail_after(60):
+        made = await desk.video()
+    calls = 1
+    while made["state"] != "completed":
+        with anyio.fail_after(60):
+            waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+        [made] = waited["generations"]
+        calls += 1
+
+    assert calls <= 3
+    assert made["file_path"]
+    assert len(desk.posts) == desk.charges == 1
+
+
+@pytest.mark.parametrize("wait_s", [45, 120])
+async def test_the_same_call_again_takes_up_a_job_that_its_client_has_cut_off(open_desk, wait_s: int) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S=str(wait_s)) as desk:
+        desk.world.seconds = 90
+        made: dict[str, Any] = {"state": "cut"}
+        calls = 0
+        while made["state"] != "completed":
+            with anyio.move_on_after(60):
+                made = await desk.video()
+            calls += 1
+
+        assert calls <= 3
+        assert len(desk.posts) == desk.charges == 1
 
 
 async def test_a_failed_job_is_an_error_for_the_tool_that_bought_it_and_a_result_elsewhere(desk) -> None:
@@ -115,6 +150,7 @@ async def test_waiting_for_unknown_ids_alone_is_an_error(desk) -> None:
 
 async def test_progress_grows_strictly_at_least_every_five_seconds_and_says_what_is_going_on(open_desk) -> None:
     async with open_desk() as desk:
+        desk.world.seconds = 60  # nine of them queued
         seen: list[tuple[float, float | None, str | None]] = []
 
         async def note(progress: float, total: float | None, message: str | None) -> None:
@@ -200,14 +236,17 @@ async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(
         "request_id": IsStr(regex="request-[0-9a-f]{32}"),
         "api": "dream_machine",
         "state": "unknown",
+        "model": "ray-2",
         "prompt": "a lake",
+        "created_at": "2026-09-21T14:13:20Z",
         "charged": "unknown",
         "estimated_cost_usd": 0.71,
         "sandbox": True,
-        "warnings": ["Luma has not answered yet. Do not buy it again."],
+        "warnings": [IsStr(regex="Luma has not answered yet: .* The same call buys nothing meanwhile.")],
         "next_step": f'wait_for_generations(generation_ids=["{late["request_id"]}"])',
     }
-    assert "has not answered" in await desk.refusal("get_generation", generation_id=late["request_id"])
+    shown = await desk.call("get_generation", generation_id=late["request_id"])
+    assert (shown["state"], shown["request_id"]) == ("unknown", late["request_id"])
 
     waited = await desk.call("wait_for_generations", generation_ids=[late["request_id"]])
 
@@ -217,7 +256,7 @@ async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(
     assert shown["generation_id"] == waited["generations"][0]["generation_id"]
 
 
-async def test_a_purchase_that_this_process_never_made_is_not_waited_for(desk) -> None:
+async def test_a_purchase_that_was_never_made_is_not_waited_for(desk) -> None:
     said = await desk.refusal("wait_for_generations", generation_ids=["request-1"])
 
     assert "knows no purchase request-1" in said
@@ -305,3 +344,53 @@ def test_the_gap_between_questions_grows_with_time_failures_and_retry_after_up_t
     assert next_gap(0, failures=2) == pytest.approx(8, rel=0.06)
     assert next_gap(0, failures=50) == pytest.approx(30, rel=0.06)
     assert next_gap(0, failures=1, retry_after=12) == pytest.approx(24, rel=0.06)
+
+
+async def test_after_five_such_jobs_the_time_that_they_took_is_what_is_expected(desk, open_desk) -> None:
+    for n in range(5):
+        await desk.video(f"lake {n}")
+    reports: list[tuple[float, float | None, str | None]] = []
+
+    async def note(value: float, total: float | None, message: str | None) -> None:
+        reports.append((value, total, message))
+
+    async with open_desk(beside=desk) as later:
+        made = await later.video("a sixth lake", wait_s=0)
+        assert 6 <= made["expected_s"] <= 8  # they took 6 s; the question that saw the end came up to 2 s later
+        await anyio.sleep(3)
+        ids = [made["generation_id"]]
+        await later.client.call_tool("wait_for_generations", {"generation_ids": ids}, progress_callback=note)
+
+        assert "expected_s" not in await later.video("a small lake", wait_s=0, resolution="540p")
+    assert [total for value, total, _ in reports if 0 < value < 3] == [pytest.approx(made["expected_s"] - 3, abs=0.6)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("status", status=502), "Luma's list does not show it."),
+        (Fault("status", status=422, detail="No lakes"), "No lakes"),
+    ],
+    ids=["rejected", "refused"],
+)
+async def test_a_purchase_that_was_not_made_does_not_keep_a_wait_from_ending(desk, fault: Fault, words: str) -> None:
+    done = await desk.video("a lake")
+    desk.world.faults.append(fault)
+    lost = (await desk.raw("generate_video", prompt="a sea")).structured_content
+    name = lost["request_id"] if lost else (await newest_request(desk))
+    await anyio.sleep(60)
+
+    waited = await desk.call("wait_for_generations", generation_ids=[done["generation_id"], name])
+
+    assert (waited["finished"], "next_step" in waited) == (True, False)
+    missing = waited["generations"][1]
+    assert missing["request_id"] == name
+    assert words in missing["warnings"][0]
+    assert "may have been taken" not in missing["warnings"][0]
+
+
+async def newest_request(desk) -> str:
+    """Our name for the newest purchase: of a refused one no result says it."""
+    with closing(sqlite3.connect(desk.folder.with_name(".luma-mcp") / "sandbox.sqlite3")) as db:
+        [(name,)] = db.execute("SELECT id FROM jobs ORDER BY submitted_at DESC LIMIT 1")
+    return str(name)

@@ -237,7 +237,12 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
         async with opened_app(settings, partial(_open_http, settings)) as app:
             found = await account(app)
         where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
-        print(f"Waits up to {settings.wait_s:g} s, {where}{'' if settings.save else ' when asked'}.")
+        if not settings.save:
+            where = "buys, saves and deletes nothing" if settings.read_only else f"{where} when asked"
+        print(f"Waits up to {settings.wait_s:g} s, {where}.")
+        if found.spent_24h_usd is not None:
+            limit = "no budget is set" if found.budget_usd is None else f"of a budget of ${found.budget_usd:.2f}"
+            print(f"Spent in 24 hours: ${found.spent_24h_usd:.2f}, {limit}. Journal: {found.journal}.")
         variables = {"agents": settings.agents_key_variable, "dream_machine": settings.key_variable}
         hosts = {"agents": settings.agents_url, "dream_machine": settings.base_url}
         for standing in found.apis:
@@ -252,7 +257,7 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
         for warning in found.warnings or ():
             if warning not in said:
                 print(warning)
-        return 0 if not settings.problems and all(standing.key_accepted for standing in found.apis) else 1
+        return 0 if not found.warnings and all(standing.key_accepted for standing in found.apis) else 1
 
     with _sandboxed(settings) as settings:
         return anyio.run(ask)
@@ -280,6 +285,9 @@ def _demo(arguments: "Namespace", settings: Settings, environ: Mapping[str, str]
         "LUMA_BASE_URL",
         "LUMA_MCP_WAIT_S",
         "LUMA_MCP_SAVE",
+        "LUMA_MCP_BUDGET_USD",
+        "LUMA_MCP_CONFIRM_USD",
+        "LUMA_MCP_READ_ONLY",
     }
     server = StdioServerParameters(
         command=sys.executable,

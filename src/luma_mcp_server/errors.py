@@ -8,7 +8,10 @@
     │   ├── NotFound        404
     │   └── TooManyRequests 429, with the seconds to wait if Luma named them
     ├── AnswerLost          the request left, but no usable answer came back: a job may have been bought
+    ├── OverBudget          the user's budget does not allow it: nothing was sent
+    ├── JournalBusy         another program keeps the journal locked: nothing was sent
     ├── StillUploading      a local file is not at Luma yet, and the upload goes on: nothing was bought
+    ├── NotAgreed           the user did not agree to the price, or could not be asked: nothing was bought
     └── JobFailed           Luma took the job, and it failed
 
 `NotSent`, `Refused` and `AnswerLost` are, with success, the four outcomes of a purchase.
@@ -75,8 +78,20 @@ class AnswerLost(LumaServerError):
         self.retry_after = retry_after
 
 
+class OverBudget(LumaServerError):
+    """What the call would count is more than is left of the budget."""
+
+
+class JournalBusy(LumaServerError):
+    """The record of paid jobs can't be written just now."""
+
+
 class StillUploading(LumaServerError):
     """The call's time is over before its file is at Luma; the upload goes on. Nothing was bought."""
+
+
+class NotAgreed(LumaServerError):
+    """The price is above what the user wants to be asked about, and there is no yes to it. Nothing was bought."""
 
 
 class JobFailed(LumaServerError):

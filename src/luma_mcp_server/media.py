@@ -209,7 +209,7 @@ class Files:
             raise FileFailed("Luma gave no link to the file. Ask again with get_generation.")
         try:
             await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
-            if not filename and (path := self._saved(stem)):
+            if not filename and (path := self.saved(generation)):
                 return path
             return await self._fetch(url, stem)
         except OSError as error:
@@ -218,8 +218,11 @@ class Files:
                 "Free or change that folder (LUMA_MCP_OUTPUT_DIR); until then use the link."
             ) from error
 
-    def _saved(self, stem: str) -> Path | None:
-        assert self._folder is not None
+    def saved(self, generation: Generation) -> Path | None:
+        """Where a generation's file is, if it was saved under its own name."""
+        if self._folder is None:
+            return None
+        stem = _default_stem(generation)
         names = (self._folder / f"{stem}.{ending}" for ending in ("mp4", "jpg", "png", "webp", "webm"))
         return next((path for path in names if path.is_file()), None)
 

@@ -1,7 +1,8 @@
 """The values that travel through the server: requests in, generations out. All are frozen."""
 
+import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +19,22 @@ State = Literal["queued", "dreaming", "completed", "failed"]
 Direction = Literal["forward", "backward"]
 # What either API has. Source: lumaai 1.21.0, types/generations/*_params.py and types/generation.py; luma-agents 0.5.0,
 # types/generation_create_params.py, types/video_resolution.py and types/video_duration.py.
+
+
+REQUEST_PREFIX = "request-"
+"""How the names of purchases begin that have no generation id."""
+
+
+def plain_url(url: str) -> str:
+    """A link without what may sign it, and without a password."""
+    scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def plain_text(text: str) -> str:
+    """A text whose links are plain."""
+    return re.sub(r"https?://\S+", lambda link: plain_url(link[0]), text)
 
 
 class Value(BaseModel):
@@ -159,6 +176,7 @@ class AudioRequest(Value):
 
 
 Request = VideoRequest | ImageRequest | ModifyVideoRequest | ReframeRequest | UpscaleRequest | AudioRequest
+REQUESTS: dict[str, type[Request]] = {kind.__name__: kind for kind in get_args(Request)}
 
 
 class Generation(Value):
@@ -193,10 +211,16 @@ class Generation(Value):
     failure_reason: str | None = None
     charged: Literal["yes", "no", "unknown"] | None = None
     estimated_cost_usd: float | None = None
+    reused: bool | None = None
+    """An earlier purchase of the same call: this one cost nothing."""
+
     files_sent: tuple[str, ...] | None = None
     """Local files that went to Luma for it."""
 
     sandbox: bool | None = None
+    also_running: tuple[str, ...] | None = None
+    """Ids of other unfinished purchases, with the start of their prompts."""
+
     warnings: tuple[str, ...] | None = None
     next_step: str | None = None
 
@@ -230,6 +254,6 @@ class Waited(Value):
 
     generations: tuple[Generation, ...]
     finished: bool
-    """Whether all of them have completed or failed."""
+    """Whether waiting any longer is useless: they have completed or failed, or nobody can say what became of them."""
 
     next_step: str | None = None

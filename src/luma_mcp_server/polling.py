@@ -2,7 +2,7 @@
 
 import random
 
-FIRST_GAP_S = 2.0
+_FIRST_GAP_S = 2.0
 _LATER_GAP_S = 5.0
 _LATER_AFTER_S = 180.0
 _LONGEST_GAP_S = 30.0
@@ -14,6 +14,15 @@ MAX_JOB_AGE_S = 3600.0
 """Luma drops jobs that are older. Source: Luma Agents API documentation, FAQ (active-job TTL of one hour)."""
 
 
+def first_gap() -> float:
+    """Seconds to wait before the first question about a new job.
+
+    Spread over a whole gap, as questions in step with their jobs would find those of a whole minute either at their
+    very end or, as often, a whole gap later.
+    """
+    return _FIRST_GAP_S * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, keeps no secret
+
+
 def next_gap(elapsed: float, failures: int = 0, retry_after: float | None = None) -> float:
     """Seconds to wait before asking for a generation's state again.
 
@@ -22,7 +31,7 @@ def next_gap(elapsed: float, failures: int = 0, retry_after: float | None = None
         failures: how many questions in a row went unanswered; each one doubles the gap, up to 30 s.
         retry_after: seconds that Luma asked to wait.
     """
-    gap = FIRST_GAP_S if elapsed < _LATER_AFTER_S else _LATER_GAP_S
+    gap = _FIRST_GAP_S if elapsed < _LATER_AFTER_S else _LATER_GAP_S
     gap = max(gap, retry_after or 0.0) * 2.0 ** min(failures, 4)
     # A little jitter keeps fifty waits that began together from asking together.
     return min(gap, _LONGEST_GAP_S) * random.uniform(0.95, 1.05)  # noqa: S311 - spreads load, keeps no secret

@@ -1,5 +1,8 @@
 """What Luma's models can do and what their jobs cost. A price that nobody has published is nothing, never a guess."""
 
+import math
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .models import (
@@ -8,6 +11,7 @@ from .models import (
     AudioRequest,
     Duration,
     ImageRequest,
+    Media,
     MediaType,
     ModifyVideoRequest,
     ReframeRequest,
@@ -168,7 +172,7 @@ def _agents(request: Request) -> float | None:
         case ReframeRequest():
             seconds = (request.source.duration or "").removesuffix("s")
             rate = _RAY_3_REFRAME_PER_S.get(request.resolution or "")
-            return round(rate * int(seconds), 2) if rate and seconds.isdigit() else None
+            return round(rate * int(seconds), 2) if rate and seconds.isdecimal() else None
         case ImageRequest():
             model = MODELS.get(request.model)
             references = len(request.image_refs) + bool(request.source)
@@ -180,7 +184,7 @@ def _agents(request: Request) -> float | None:
 def _clip(rate: float | None, resolution: str | None, duration: str | None) -> float | None:
     """Price of a clip at a rate per million pixels, in dollars."""
     pixels, seconds = _PIXELS.get(resolution or ""), (duration or "").removesuffix("s")
-    if rate is None or pixels is None or not seconds.isdigit():
+    if rate is None or pixels is None or not seconds.isdecimal():
         return None
     return round(pixels / 1e6 * _FRAMES_PER_SECOND * int(seconds) * rate, 2)
 
@@ -203,6 +207,69 @@ def estimate(request: Request) -> float | None:
             return model.per_image if request.media_type == "image" else clip
         case _:
             return None
+
+
+_LONGEST_S = 10
+"""Seconds that a clip of unknown length counts as where Luma names no longest: the longest that one job makes."""
+
+
+def upper_bound(request: Request) -> float:
+    """What a request counts in the budget, in US dollars: its published price, else a bound for it, never zero.
+
+    A job without a published price counts as the same clip generated anew by its model, at the request's resolution,
+    else the source's, else 1080p; as long as the source, else as the longest that is taken. Where a dearer table is
+    published for what is done, that table counts: an edit of unknown length at the rates of edits, a reframing at
+    those of reframing. A length between two blocks of the Agents API counts as the longer one, a longer clip as several
+    of 10 s. Upscaling and audio have no model of their own and count as ray-2, the dearest that makes their clips. A
+    model that is not known here counts as the dearest one that makes the same.
+    """
+    if price := estimate(request):
+        return price
+    is_image = isinstance(request, ImageRequest) or (
+        isinstance(request, ReframeRequest) and request.media_type == "image"
+    )
+    kind: MediaType = "image" if is_image else "video"
+    if isinstance(request, UpscaleRequest | AudioRequest):
+        model = MODELS["ray-2"]
+    elif (known := MODELS.get(request.model)) is not None and known.type == kind:
+        model = known
+    else:
+        same = [request.model_copy(update={"model": one.id}) for one in MODELS.values() if one.type == kind]
+        return max(map(upper_bound, same))
+    if model.per_image is not None:
+        return model.per_image  # a picture
+    source: Media = getattr(request, "source", None) or Media()
+    size: str | None = getattr(request, "resolution", None) or source.resolution
+    longest = {ModifyVideoRequest: model.longest_modify_s, ReframeRequest: model.longest_reframe_s}.get(type(request))
+    seconds = _seconds(getattr(request, "duration", None) or source.duration, longest or _LONGEST_S)
+    if model.api == "dream_machine":
+        modified = isinstance(request, ModifyVideoRequest)
+        usd = _clip(
+            model.per_modified_megapixel if modified else model.per_megapixel, _size(size, _PIXELS), f"{seconds}s"
+        )
+        assert usd
+        return usd
+    if isinstance(request, ReframeRequest):
+        return round(_RAY_3_REFRAME_PER_S[_size(size, _RAY_3_REFRAME_PER_S)] * seconds, 2)
+    blocks = _RAY_3_EDIT if isinstance(request, ModifyVideoRequest) else _RAY_3_CLIP
+    block, times = ("5s", 1) if seconds <= 5 else ("10s", math.ceil(seconds / 10))
+    return round(blocks[block][_size(size, blocks[block])] * times, 2)
+
+
+_SIZES = ("360p", "540p", "720p", "1080p", "4k")
+
+
+def _size(size: str | None, priced: Collection[str]) -> str:
+    """The smallest resolution with a price that is not below this one; an unknown one may be the largest."""
+    size = (size or "1080p").lower()
+    least = _SIZES.index(size) if size in _SIZES else len(_SIZES)
+    return next((one for one in _SIZES[least:] if one in priced), [one for one in _SIZES if one in priced][-1])
+
+
+def _seconds(length: str | None, longest: int) -> int:
+    """A length in whole seconds, begun ones included; an unknown one is the longest."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?) ?s?", length or "")
+    return (math.ceil(float(found[1])) if found else 0) or longest
 
 
 def default_price(model: Model) -> float | None:

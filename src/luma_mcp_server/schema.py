@@ -8,6 +8,7 @@ import logging
 import re
 import traceback
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,7 +18,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, func_metadata
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -28,6 +29,22 @@ logger = logging.getLogger("luma_mcp_server")
 
 GRACE_S = 0.9
 """Seconds that a call may take beyond its limit: with a limit of 0 it must still be able to ask Luma something."""
+
+
+call_scope: ContextVar[anyio.CancelScope] = ContextVar("call_scope")
+"""Ends the running call at its limit. Its deadline may be moved for time that does not count."""
+
+
+class InputRequired(Exception):
+    """Ends a call with a question for the user: the client answers it by calling again, with the answer.
+
+    Attributes:
+        result: the question.
+    """
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__("input required")
+        self.result = result
 
 
 class _ListsFromText(FuncMetadata):
@@ -106,11 +123,14 @@ class StrictTool(Tool):
             return failure(_unknown(self.name, strange, known))
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            with anyio.move_on_after(self.limit_s + GRACE_S):
+            with anyio.move_on_after(self.limit_s + GRACE_S) as scope:
+                call_scope.set(scope)  # each call has a context of its own, which ends with it
                 value = await super().run(given, context)
-                return value if isinstance(value, CallToolResult) else success(value)
+                return value if isinstance(value, CallToolResult | InputRequiredResult) else success(value)
         except ToolError as error:
             cause = error.__cause__
+            if isinstance(cause, InputRequired):
+                return cause.result
             if isinstance(cause, LumaServerError):
                 return failure(str(cause))
             if isinstance(cause, ValidationError):

@@ -88,15 +88,19 @@ async def opened_app(
     settings: Settings, open_http: Callable[[], "httpx.AsyncClient"], now: Callable[[], datetime] = utc_now
 ) -> AsyncIterator[App]:
     """What the tools share, from the start of a server to its end; the arguments are those of `create_server`."""
-    async with anyio.create_task_group() as tasks:
-        app = App(settings, tasks, open_http, now)
-        try:
+    app = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            app = App(settings, tasks, open_http, now)
             yield app
-        finally:
             tasks.cancel_scope.cancel()
-            if "http" in vars(app):
-                with anyio.CancelScope(shield=True):
-                    await app.http.aclose()
+    finally:
+        # Only now: purchases that are on their way outlive the cancellation.
+        if app and "http" in vars(app):
+            with anyio.CancelScope(shield=True):
+                await app.http.aclose()
+        if app and "journal" in vars(app):
+            app.journal.close()
 
 
 def _hidden(tool: str, apis: Collection[str], settings: Settings) -> set[str]:
@@ -167,13 +171,14 @@ def create_server(
         StrictTool.of(
             function,
             title=title,
-            annotations=annotations,
+            annotations=_READS if settings.read_only else annotations,  # waiting saves nothing then
             limit_s=settings.wait_s,
             hidden=_hidden(function.__name__, apis, settings),
             values=_values(function.__name__, apis),
             words=_words(function.__name__, apis),
         )
         for function, title, annotations in _TOOLS
+        if not settings.read_only or annotations is _READS or function is library.wait_for_generations
         if "dream_machine" in apis or _DREAM_MACHINE_ONLY.get(function.__name__, ("",)) != ()
     ]
     server = MCPServer[App](

@@ -4,9 +4,11 @@ Reading never fails. A value that can't be used is kept as a `Problem`, and each
 the problem's sentence, so that the server always starts and can say what is wrong.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -43,13 +45,18 @@ VARIABLES = {
     "LUMA_MCP_WAIT_S": ("45", "longest time that one call takes, in seconds, 0 to 3600"),
     "LUMA_MCP_OUTPUT_DIR": ("~/Luma", "folder that finished videos and images are saved in"),
     "LUMA_MCP_SAVE": ("on", "`off`: answer with links alone, save only when asked"),
+    "LUMA_MCP_STATE_DIR": ("~/.luma-mcp", "folder of the record of paid jobs: one place for every client"),
+    "LUMA_MCP_BUDGET_USD": ("20", "most that paid jobs may cost within 24 hours, in US dollars; `off` lifts it"),
+    "LUMA_MCP_CONFIRM_USD": ("none", "price above which you are asked before a job is bought, in US dollars"),
     "LUMA_MCP_INPUT_DIRS": ("~", "folders that local files may come from, separated by commas; `off` refuses all"),
     "LUMA_MCP_CALLBACK_HOSTS": ("none", "hosts that `callback_url` may name, separated by commas"),
+    "LUMA_MCP_READ_ONLY": ("off", "`on`: list only the tools that buy, save and delete nothing"),
     "LUMA_MCP_SANDBOX": ("off", "`on` (or `--sandbox`): use the built-in sandbox instead of Luma; free"),
 }
 """Every variable: its default and its meaning, as the README and `--help` show them."""
 
 MAX_WAIT_S = 3600.0
+DEFAULT_BUDGET_USD = 20.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,21 @@ class Settings:
     """Absolute; none when the setting can't be used."""
 
     save: bool = True
+    """Whether finished files are saved unasked; never when `read_only`."""
+
+    state_dir: Path | None = None
+    """Absolute; none when the setting can't be used, or when it is left out and the home folder is unknown."""
+
+    budget_usd: float | None = DEFAULT_BUDGET_USD
+    """Most that paid jobs may cost within 24 hours, in US dollars; none when it is lifted."""
+
+    budget_set: bool = False
+    """Whether the user said anything about the budget."""
+
+    confirm_usd: float | None = None
+    """Price above which the user is asked, in US dollars; none when nobody is asked."""
+
+    read_only: bool = False
     home: Path | None = None
     """The user's home folder, where it is known."""
 
@@ -107,7 +129,7 @@ class Settings:
             return environ.get(variable, "").strip() or None
 
         def refuse(variable: str, sentence: str) -> None:
-            problems.append(Problem(variable, f"{variable} {sentence} Nothing was sent: correct it, then restart."))
+            problems.append(Problem(variable, f"{variable} {sentence} Correct it, then restart this server."))
 
         api_key = agents_key = None
         key_variable = agents_key_variable = KEY_VARIABLES[0]
@@ -158,15 +180,38 @@ class Settings:
             return path
 
         output_dir = folder("LUMA_MCP_OUTPUT_DIR", read("LUMA_MCP_OUTPUT_DIR") or "~/Luma")
+        # Nobody who set nothing is to blame for a missing HOME: paid jobs are then recorded in memory.
+        set_or_known = read("LUMA_MCP_STATE_DIR") or (home and Path(home).is_absolute())
+        state_dir = folder("LUMA_MCP_STATE_DIR", read("LUMA_MCP_STATE_DIR") or "~/.luma-mcp") if set_or_known else None
         inputs = read("LUMA_MCP_INPUT_DIRS") or "~"
         names = [] if inputs.lower() in _OFF else [name.strip() for name in inputs.split(",") if name.strip()]
         input_dirs = [path for name in names if (path := folder("LUMA_MCP_INPUT_DIRS", name))]
 
-        def switch(variable: str, default: bool) -> bool:
+        def dollars(variable: str, default: float | None) -> float | None:
             text = (read(variable) or "").lower()
-            if text not in ("", *_ON, *_OFF):
-                refuse(variable, "must be on or off.")
-            return text in _ON if text in (*_ON, *_OFF) else default
+            if not text:
+                return default
+            try:
+                usd = float(text.removeprefix("$"))
+            except ValueError:
+                usd = math.nan
+            if 0 <= usd < math.inf:
+                return usd
+            if text not in _OFF:
+                refuse(variable, "must be an amount in US dollars, such as 5 or 7.50, or off.")
+                return default
+            return None
+
+        def switch(variable: str, default: bool, if_wrong: bool | None = None) -> bool:
+            text = (read(variable) or "").lower()
+            if text in ("", *_ON, *_OFF):
+                return text in _ON if text else default
+            meanwhile = "" if if_wrong is None else f" Until then it is {'on' if if_wrong else 'off'}."
+            refuse(variable, f"must be on or off.{meanwhile}")
+            return default if if_wrong is None else if_wrong
+
+        # Whoever wrote anything there wanted to be kept from paying.
+        read_only = switch("LUMA_MCP_READ_ONLY", False, if_wrong=True)
 
         hosts = tuple(filter(None, map(str.strip, environ.get("LUMA_MCP_CALLBACK_HOSTS", "").lower().split(","))))
         if not all(map(_HOST.fullmatch, hosts)):
@@ -181,7 +226,12 @@ class Settings:
             agents_url=urls["LUMA_BASE_URL"],
             wait_s=wait_s,
             output_dir=output_dir,
-            save=switch("LUMA_MCP_SAVE", True),
+            save=switch("LUMA_MCP_SAVE", True) and not read_only,
+            state_dir=state_dir,
+            budget_usd=dollars("LUMA_MCP_BUDGET_USD", DEFAULT_BUDGET_USD),
+            budget_set=read("LUMA_MCP_BUDGET_USD") is not None,
+            confirm_usd=dollars("LUMA_MCP_CONFIRM_USD", None),
+            read_only=read_only,
             home=Path(home) if home and Path(home).is_absolute() else None,
             input_dirs=tuple(input_dirs),
             callback_hosts=hosts,
@@ -191,6 +241,11 @@ class Settings:
                 sorted(name for name in environ if name.startswith("LUMA_MCP_") and name not in VARIABLES)
             ),
         )
+
+    def account(self, api: Literal["agents", "dream_machine"]) -> str:
+        """Whose jobs an API's are: the API, its base URL, and the first 12 hexadecimal digits of its key's SHA-256."""
+        url, key = (self.agents_url, self.agents_key) if api == "agents" else (self.base_url, self.api_key)
+        return f"{api} {url} {sha256((key or '').encode()).hexdigest()[:12]}"
 
     @property
     def apis(self) -> tuple[Literal["agents", "dream_machine"], ...]:
@@ -215,11 +270,19 @@ class Settings:
             problems=tuple(problem for problem in self.problems if problem.variable not in of_api),
         )
 
+    @property
+    def misspelt(self) -> list[str]:
+        """What to say of variables that most likely were meant to be others: a budget may be among them."""
+        return [f"{name} is no setting of this server: is it misspelt?" for name in self.unknown_variables]
+
+    def wrong(self, *variables: str) -> str | None:
+        """What to say if one of these holds a value that can't be used."""
+        return next((problem.sentence for problem in self.problems if problem.variable in variables), None)
+
     def require(self, *variables: str) -> None:
         """Raise `SettingsError` if one of these holds a value that can't be used."""
-        for problem in self.problems:
-            if problem.variable in variables:
-                raise SettingsError(problem.sentence)
+        if sentence := self.wrong(*variables):
+            raise SettingsError(f"{sentence} Nothing was sent.")
 
     def require_key(self) -> None:
         """Raise `SettingsError`, with what to set, unless there is a usable key for at least one API."""

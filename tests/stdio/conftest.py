@@ -195,12 +195,30 @@ class Server:
             assert line, "the server has gone"
             message = json.loads(line)
             assert message["jsonrpc"] == "2.0"
-            if "method" in message:
-                assert "id" not in message, "this client can answer nothing"
-                self.notifications.append(message)
-            else:
-                self._early[message["id"]] = message
+            self._sort(message)
         return self._early.pop(number)
+
+    def _sort(self, message: dict[str, Any]) -> None:
+        if "method" in message:
+            assert "id" not in message, "this client answers questions only where it expects them"
+            self.notifications.append(message)
+        else:
+            self._early[message["id"]] = message
+
+    def asked(self, method: str) -> dict[str, Any]:
+        """The server's next request, which must be this one."""
+        while True:
+            line = self._lines.get(timeout=LIMIT_S)
+            assert line, "the server has gone"
+            message: dict[str, Any] = json.loads(line)
+            if "method" in message and "id" in message:
+                assert message["method"] == method
+                return message
+            self._sort(message)
+
+    def reply(self, question: dict[str, Any], **result: Any) -> None:
+        """Answer one of the server's requests."""
+        self.line(json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": result}).encode())
 
     def answered(self, number: int) -> bool:
         """Whether the answer to this request has come before the one that was read last."""
@@ -211,9 +229,13 @@ class Server:
         result: dict[str, Any] = self.answer(number)["result"]
         return result
 
-    def shake_hands(self) -> dict[str, Any]:
+    def shake_hands(self, **capabilities: Any) -> dict[str, Any]:
         """The handshake of the older versions."""
-        client = {"protocolVersion": self.version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        client = {
+            "protocolVersion": self.version,
+            "capabilities": capabilities,
+            "clientInfo": {"name": "test", "version": "1"},
+        }
         result = self.result(self.ask("initialize", **client))
         self.send("notifications/initialized")
         return result

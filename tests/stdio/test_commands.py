@@ -21,9 +21,10 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no si
 
 @pytest.fixture(scope="module", autouse=True)
 def demo(start, record) -> Iterator[tuple[object, Path]]:
-    """A demo, begun before all else, as its clip takes six seconds; with a key that it must not use."""
+    """A demo, begun before all else, as its clip takes six seconds; with a key and limits that it must not use."""
     home = record.home()
-    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, LUMA_API_KEY="luma-planted-1")
+    unused = {"LUMA_API_KEY": "luma-planted-1", "LUMA_MCP_READ_ONLY": "on", "LUMA_MCP_CONFIRM_USD": "0"}
+    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, **unused)
     return process, home
 
 
@@ -54,7 +55,15 @@ def test_a_good_key_is_checked_with_its_balance(run, world) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "accepts the key. Balance: $100.00." in done.stdout.splitlines()[-1]
+    assert "Spent in 24 hours: $0.00, of a budget of $20.00. Journal: " in done.stdout
     assert "sandbox" in done.stdout
+
+
+def test_a_check_of_a_read_only_server_says_that_it_is_one(run) -> None:
+    done = run("check", "--sandbox", LUMA_API_KEY=None, LUMA_MCP_READ_ONLY="on")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "Waits up to 45 s, buys, saves and deletes nothing."
 
 
 @pytest.mark.parametrize(

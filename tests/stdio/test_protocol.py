@@ -45,6 +45,35 @@ def test_a_client_of_any_version_can_list_and_call_tools(servers, world, version
     assert server.errors.read_bytes() == b"", "a server with nothing to complain of says nothing"
 
 
+@pytest.mark.parametrize("version", ["2025-11-25", MODERN])
+@pytest.mark.parametrize(("modes", "asked"), [({"url": {}}, False), ({}, True), ({"form": {}, "url": {}}, True)])
+def test_only_a_client_with_forms_is_asked_about_a_price(
+    serve, world, version: str, modes: dict[str, object], asked: bool
+) -> None:
+    server = serve(version=version, shake=False, LUMA_MCP_CONFIRM_USD="0")
+    prompt = f"a dear lake {version} {modes}"
+    call = {"name": "generate_image", "arguments": {"prompt": prompt}}
+    if version == MODERN:
+        envelope = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": modes}}
+        result = server.result(server.ask("tools/call", **call, _meta=envelope))
+        assert (result["resultType"] == "input_required") is asked
+        text = json.dumps(result)
+    else:
+        server.shake_hands(elicitation=modes)
+        number = server.ask("tools/call", **call)
+        if asked:
+            question = server.asked("elicitation/create")
+            server.reply(question, action="accept", content={"go_on": ["nonsense", {}]})
+            assert "costs about $0.0150. Go on?" in question["params"]["message"]
+        result = server.result(number)
+        assert result["isError"]
+        text = result["content"][0]["text"]
+
+    assert ("this client can't ask the user. Nothing was bought." in text) is not asked
+    assert ("the user did not agree. Nothing was bought." in text) is (asked and version != MODERN)
+    assert world.posts(prompt) == []
+
+
 @pytest.mark.parametrize("token", ["text", 7])
 def test_progress_carries_the_token_of_its_call(server, token: str | int) -> None:
     done = server.end(server.begin("generate_image", token=token, prompt="a lake"))

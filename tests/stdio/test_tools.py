@@ -47,7 +47,7 @@ async def desk(anyio_backend, world, record, parameters) -> AsyncIterator[Desk]:
         async with Client(stdio_client(parameters, errors)) as client:
             desk = Desk(client, world, record)
             for name in ("CLIP", "OTHER", "WASTE"):
-                made = await desk.call("generate_video", {"prompt": "a clip", "resolution": "540p"})
+                made = await desk.call("generate_video", {"prompt": f"a clip {name}", "resolution": "540p"})
                 assert made.structured_content
                 desk.ids[name] = made.structured_content["generation_id"]
             yield desk

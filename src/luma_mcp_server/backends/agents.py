@@ -40,8 +40,6 @@ _UPLOAD_TIMEOUT = httpx.Timeout(60, connect=5, write=120)
 _INGEST_S = 120.0
 """How long Luma may take to look at an uploaded file."""
 
-_LOOK = f"this API has no list, so look at {AGENTS_KEYS_PAGE}"
-
 Body = dict[str, Any]
 
 
@@ -172,9 +170,7 @@ class Agents:
     def _generation(self, answer: object, *, paid: bool = False) -> Generation:
         # The SDK hands HTML through as text and `{}` as a generation without an id.
         if not isinstance(answer, SdkGeneration) or not isinstance(getattr(answer, "id", None), str) or not answer.id:
-            raise unusable(
-                answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key, unknown=_LOOK
-            )
+            raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
         data = answer.to_dict(mode="python", warnings=False)
         return parse(data, self._key, self._now() + _LINK_LIFE)
 
@@ -189,7 +185,6 @@ class Agents:
                 key=self._key,
                 key_variable=self._key_variable,
                 keys_page=AGENTS_KEYS_PAGE,
-                unknown=_LOOK,
             ) from error
 
 

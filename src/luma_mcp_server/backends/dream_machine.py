@@ -1,7 +1,8 @@
 """Luma's Dream Machine API, through its official SDK `lumaai`. No other module imports that SDK."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, cast
 
@@ -26,14 +27,20 @@ from ..models import (
 from ..pricing import DREAM_MACHINE_DURATIONS, DREAM_MACHINE_RATIOS, DREAM_MACHINE_RESOLUTIONS
 from ..settings import DREAM_MACHINE_KEYS_PAGE
 from . import medias, one_of, other_api
-from .outcomes import quiet, text_of, to_time, translate, unusable
+from .outcomes import date_of, fits, quiet, text_of, to_time, translate, unusable
 
 quiet("lumaai")
 
 _LOOK_UP_S = 3.0
 """How long an answer may take that the call can do without."""
 
-_LOOK = "look at list_generations"
+_PAGE, _MOST_PAGES = 100, 10
+
+_CLOCK_STEP_S = 2.0
+"""HTTP dates and Luma's times are cut to whole seconds."""
+
+_CLOCK_OFF_S = 25 * 3600.0
+"""A clock that has been set back by so much, since the request was sent, makes it look so much younger than it is."""
 
 Body = dict[str, Any]
 
@@ -85,9 +92,63 @@ class DreamMachine:
 
         Neither Luma's largest `limit` nor its order is documented: a page may be shorter than asked for.
         """
+        rows, more, _ = await self._page(limit, offset)
+        return tuple(parse(row, self._key) for row in rows), more
+
+    async def find(
+        self, request: Request, age_s: Callable[[], float], is_known: Callable[[str], bool]
+    ) -> tuple[Generation | None, bool]:
+        """Look in Luma's list for a job whose answer was lost. Free.
+
+        A job is the one looked for if its request has every field that was sent, no purchase has its id yet, and it was
+        created, by Luma's clock, since the request was sent.
+
+        Args:
+            request: what was sent; its links may lack their queries.
+            age_s: tells how many seconds ago it was sent.
+            is_known: whether a generation is another purchase's.
+
+        Returns:
+            The job, if there is one; and whether its absence is certain, otherwise.
+
+        Raises:
+            LumaServerError: the list can't be read.
+        """
+        sent = to_call(request)[1]
+        sent.pop("id", None)  # is part of the path, and not echoed
+        fitting: dict[datetime, Mapping[str, Any]] = {}
+        certain, at, last = True, 0, datetime.max.replace(tzinfo=UTC)
+        for _ in range(_MOST_PAGES):
+            rows, more, date = await self._page(_PAGE, at)
+            if date is None:
+                return None, False
+            since = date - timedelta(seconds=age_s() + _CLOCK_STEP_S)
+            doubtful = since - timedelta(seconds=_CLOCK_OFF_S)
+            for row in rows:
+                name, created = text_of(row, "id"), to_time(row.get("created_at"))
+                if created is None or created > last:
+                    certain = False  # a list in another order than newest first has no end but its last page
+                last = created or last
+                fit = fits(sent, row.get("request"))
+                if name is None or fit is False or is_known(name) or (created is not None and created < doubtful):
+                    continue
+                if fit and created is not None and created >= since:
+                    fitting[created] = row
+                elif fit or created is None or created >= since:
+                    certain = False
+            at += len(rows)
+            if not more or (certain and last < doubtful):
+                break
+        else:
+            certain = False
+        return (parse(fitting[min(fitting)], self._key), False) if fitting else (None, certain)
+
+    async def _page(self, limit: int, offset: int) -> tuple[Sequence[Mapping[str, Any]], bool, datetime | None]:
+        """A page of Luma's list, whether there are more, and the time by Luma's clock."""
         try:
             with self._translated():
-                page = await self._sdk.generations.list(limit=limit, offset=offset)
+                answer = await self._sdk.generations.with_raw_response.list(limit=limit, offset=offset)
+                page = await answer.parse()
         except NotFound as missing:
             raise Refused(
                 f"Luma's Dream Machine API has no list any more (HTTP 404). {self.if_gone}", status=404
@@ -97,8 +158,8 @@ class DreamMachine:
             if not isinstance(rows, list):
                 raise unusable(page, paid=False, key=self._key)
             has_more = getattr(page, "has_more", None)
-            found = tuple(parse(as_dict(row), self._key) for row in rows)
-            return found, bool(rows) and (has_more if isinstance(has_more, bool) else len(rows) >= limit)
+            more = bool(rows) and (has_more if isinstance(has_more, bool) else len(rows) >= limit)
+            return [as_dict(row) for row in rows], more, date_of(answer.headers)
 
     async def delete(self, generation_id: str) -> None:
         """Delete a generation at Luma; 204 without a body is success."""
@@ -145,9 +206,7 @@ class DreamMachine:
     def _generation(self, answer: object, *, paid: bool = False) -> Generation:
         # The SDK hands HTML through as text and `{}` as a generation without an id.
         if not isinstance(answer, SdkGeneration) or not isinstance(answer.id, str) or not answer.id:
-            raise unusable(
-                answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key, unknown=_LOOK
-            )
+            raise unusable(answer if not isinstance(answer, SdkGeneration) else {}, paid=paid, key=self._key)
         return parse(as_dict(answer), self._key)
 
     @contextmanager
@@ -162,7 +221,6 @@ class DreamMachine:
                 key_variable=self._key_variable,
                 keys_page=DREAM_MACHINE_KEYS_PAGE,
                 if_gone=self.if_gone,
-                unknown=_LOOK,
             ) from error
 
 

@@ -2,13 +2,15 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
 from ..errors import AnswerLost, LumaServerError, NotFound, NotSent, Refused, TooManyRequests, quote
+from ..models import plain_text
 
 NEVER_SENT = (
     httpx.ConnectError,
@@ -29,7 +31,7 @@ def quiet(sdk: str) -> None:
 
 
 def translate(
-    error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str, if_gone: str = "", unknown: str
+    error: Exception, *, paid: bool, key: str, key_variable: str, keys_page: str, if_gone: str = ""
 ) -> LumaServerError:
     """Turn an error of a Luma SDK (both are made by the same generator) into one of ours.
 
@@ -39,12 +41,11 @@ def translate(
         key: the API key, which no message may contain.
         key_variable: the variable that holds it.
         keys_page: where the user gets another.
-        unknown: what to do where a job may have been bought.
         if_gone: what to do where the answer looks as if the API or the model had been retired.
     """
     response = getattr(error, "response", None)
     if not isinstance(response, httpx.Response):
-        return _without_response(error, paid, unknown)
+        return _without_response(error, paid)
     status, detail = response.status_code, _detail(getattr(error, "body", None), key)
     said = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
     free = " Nothing was charged." if paid else ""
@@ -55,7 +56,7 @@ def translate(
     if_gone = f" {if_gone}" if gone and if_gone else ""
     if status in (408, 409) or status >= 500 or status < 400:
         return AnswerLost(
-            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid, unknown)}{if_gone}",
+            f"Luma's API did not answer as it should ({said}).{_perhaps_charged(paid)}{if_gone}",
             retry_after=_seconds(response.headers),
         )
     if status == 402 or (status != 429 and "credit" in words):
@@ -91,10 +92,10 @@ def translate(
     )
 
 
-def unusable(what: object, *, paid: bool, key: str, unknown: str = "") -> AnswerLost:
+def unusable(what: object, *, paid: bool, key: str) -> AnswerLost:
     """The error for a successful status whose body is no generation."""
     shown = "an HTML page" if isinstance(what, str) and "<" in what else quote(repr(what), secret=key)[:80]
-    return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid, unknown)}")
+    return AnswerLost(f"Luma answered with {shown} where a generation was due.{_perhaps_charged(paid)}")
 
 
 _RETIRED = ("retire", "deprecat", "sunset", "no longer", "discontinu", "end of life", "shut down", "migrate")
@@ -105,13 +106,13 @@ _NOT_THERE = ("unknown", "not available", "unavailable", "not supported", "remov
 """Words of a model that is gone, where they are said of a model."""
 
 
-def _perhaps_charged(paid: bool, unknown: str) -> str:
+def _perhaps_charged(paid: bool) -> str:
     if not paid:
         return " Nothing was lost: call again in a little while."
-    return f" The job may have been taken and charged: {unknown} before you buy it again."
+    return " The job may have been taken and charged."
 
 
-def _without_response(error: Exception, paid: bool, unknown: str) -> LumaServerError:
+def _without_response(error: Exception, paid: bool) -> LumaServerError:
     cause = error.__cause__
     if isinstance(cause, NEVER_SENT):
         why = "took too long to connect" if isinstance(cause, httpx.TimeoutException) else "could not be reached"
@@ -123,7 +124,7 @@ def _without_response(error: Exception, paid: bool, unknown: str) -> LumaServerE
         what = f"Luma's API did not answer in time ({type(cause).__name__})"
     else:
         what = f"The connection to Luma broke off ({type(cause or error).__name__})"
-    return AnswerLost(f"{what}.{_perhaps_charged(paid, unknown)}")
+    return AnswerLost(f"{what}.{_perhaps_charged(paid)}")
 
 
 def _too_many(headers: Mapping[str, str], said: str, words: str, free: str) -> TooManyRequests:
@@ -168,6 +169,15 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """When an answer was given, by Luma's clock, if it says so."""
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 def text_of(data: object, name: str) -> str | None:
     """A field of an answer, where it is text that says something."""
     value = data.get(name) if isinstance(data, Mapping) else None
@@ -184,3 +194,28 @@ def to_time(value: object) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.replace(microsecond=0, tzinfo=value.tzinfo or UTC)
+
+
+_TELLING = (dict, list, bool)
+"""Kinds of fields that Luma does not fill in by itself, as it does with a size or a length that was left out."""
+
+
+def fits(sent: Any, echoed: Any) -> bool | None:
+    """Whether an echo is that of what was sent; nothing where it leaves out what would tell."""
+    if isinstance(sent, Mapping):
+        if not isinstance(echoed, Mapping):
+            return None
+        if any(value and name not in sent and isinstance(value, _TELLING) for name, value in echoed.items()):
+            return False
+        return _all_fit([fits(value, echoed.get(name)) for name, value in sent.items()])
+    if echoed is None:
+        return None
+    if isinstance(sent, list) and isinstance(echoed, list):
+        return len(sent) == len(echoed) and _all_fit([fits(*pair) for pair in zip(sent, echoed, strict=True)])
+    if isinstance(sent, str) and isinstance(echoed, str):
+        return plain_text(sent).split() == plain_text(echoed).split()
+    return bool(sent == echoed)
+
+
+def _all_fit(found: Sequence[bool | None]) -> bool | None:
+    return False if False in found else None if None in found else True

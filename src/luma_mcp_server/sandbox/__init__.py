@@ -95,6 +95,8 @@ class Job:
     stuck: bool = False
     api: Api = "dream_machine"
     failure_code: str | None = None
+    request_id: str | None = None
+    """The buyer's X-Request-Id."""
 
     def state(self, now: float) -> State:
         elapsed = now - self.created_at
@@ -126,11 +128,13 @@ class Charge:
 class Sandbox:
     """The sandbox's world, which tests may read and steer."""
 
-    def __init__(self, clock: Callable[[], float], balance_usd: float, seconds: float | None, limits: bool) -> None:
+    def __init__(
+        self, clock: Callable[[], float], balance_usd: float, seconds: float | None, limits: bool, draw: bool
+    ) -> None:
         self.clock = clock
         self.seconds = seconds
         self.limits = limits
-        self.draw = True
+        self.draw = draw
         """False serves the bundled pictures at once: no worker thread, nothing to wait for."""
         self.balance_cents = balance_usd * 100
         self.jobs: dict[str, Job] = {}
@@ -171,6 +175,25 @@ class Sandbox:
         # Rounded, because images cost fractions of a cent and the balance is compared with what a job costs.
         self.balance_cents = round(self.balance_cents + cents, 4)
         self.ledger.append(Charge(job_id, abs(cents), at, kind))
+
+    def bought(self) -> list[dict[str, Any]]:
+        """Every job that was ever taken, as the account book knows it, oldest first."""
+        refunds = {charge.job_id: charge.cents for charge in self.ledger if charge.kind == "refund"}
+        jobs = sorted((*self.jobs.values(), *self.deleted.values()), key=lambda job: job.created_at)
+        return [
+            {
+                "id": job.id,
+                "api": job.api,
+                "request": job.request,
+                "request_id": job.request_id,
+                "created_at": job.created_at,
+                "state": job.state(self.clock()),
+                "cents": job.cents,
+                "refunded_cents": refunds.get(job.id, 0.0),
+                "deleted": job.id in self.deleted,
+            }
+            for job in jobs
+        ]
 
     def find(self, job_id: str, api: Api) -> Job | None:
         job = self.jobs.get(job_id)
@@ -236,18 +259,19 @@ def create_sandbox(
     balance_usd: float = 100.0,
     seconds: float | None = None,
     limits: bool = True,
+    draw: bool = True,
 ) -> Starlette:
     """The sandbox as an ASGI app: Dream Machine below /dream-machine/v1, Agents below /v1.
 
     Its world is `app.state.sandbox`.
 
     `clock` gives seconds since 1970; `seconds` is the time that each job takes (otherwise 4 s for images, 6 s for
-    videos); `limits=False` lifts the rate and concurrency limits.
+    videos); `limits=False` lifts the rate and concurrency limits; `draw=False` serves the bundled pictures at once.
     """
     # Here, because they build validators that an import of the sandbox need not pay for.
     from . import agents, agents_files, dream_machine
 
-    world = Sandbox(clock, balance_usd, seconds, limits)
+    world = Sandbox(clock, balance_usd, seconds, limits, draw)
     app = Starlette(
         routes=[
             Mount(
@@ -329,7 +353,7 @@ async def _state(request: Request) -> Response:
             "balance_cents": world.balance_cents,
             "ledger": [dataclasses.asdict(charge) for charge in world.ledger],
             "requests": [dataclasses.asdict(received) for received in world.requests],
-            "jobs": len(world.jobs),
+            "jobs": world.bought(),
             "faults": len(world.faults),
         }
     )

@@ -111,6 +111,7 @@ class Agents:
             stuck="[sandbox:stuck]" in body.prompt,
             api="agents",
             failure_code=code,
+            request_id=request.headers.get("x-request-id"),
         )
         self.world.take(job)
         return JSONResponse(self._generation(request, job), 201, limits)

@@ -288,7 +288,8 @@ class DreamMachine:
             reason = READ_FAILURE
         stuck = "[sandbox:stuck]" in prompt
         now = self.world.clock()
-        job = Job(str(uuid.uuid4()), output, model, echo, picture, now, seconds, cents, reason, stuck)
+        name = request.headers.get("x-request-id")
+        job = Job(str(uuid.uuid4()), output, model, echo, picture, now, seconds, cents, reason, stuck, request_id=name)
         self.world.take(job)
         return JSONResponse(self._generation(request, job), status)
 

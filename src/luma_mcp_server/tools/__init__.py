@@ -13,12 +13,12 @@ from anyio.abc import TaskGroup
 from mcp.server.mcpserver import Context
 
 from ..backends import Backend
-from ..errors import InvalidRequest, LumaServerError, NotFound, SettingsError
-from ..jobs import Jobs
+from ..errors import InvalidRequest, JournalBusy, LumaServerError, NotFound, SettingsError
 from ..media import Files, Reference, is_local, parse_reference
-from ..models import Api, Generation, LocalFile, Request, VideoRequest
-from ..polling import MAX_JOB_AGE_S, TICK_S, progress
+from ..models import REQUEST_PREFIX, Api, Generation, LocalFile, plain_text, plain_url
+from ..polling import MAX_JOB_AGE_S, TICK_S, expected_seconds, progress
 from ..settings import AGENTS_KEYS_PAGE, DREAM_MACHINE_KEYS_PAGE, Settings, is_loopback
+from .showing import told_by
 
 if TYPE_CHECKING:
     import httpx
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from ..backends.agents import Agents
     from ..backends.dream_machine import DreamMachine
     from ..inputs import Inputs
+    from ..jobs import Find, Jobs
+    from ..journal import Journal, Row
+    from ..watches import Watches
 
 ToolContext = Context["App", Any]
 
 _MOST_SEEN = 10_000
-_SAID = ("prompt", "aspect_ratio", "resolution", "duration")
-"""Fields that a request, or what it starts from, tells of a generation."""
 
 
 @dataclass
@@ -47,9 +48,6 @@ class App:
 
     apis_of: dict[str, Api] = field(default_factory=dict)
     """Ids of generations that were asked for, and the API that knew them."""
-
-    made: dict[str, Generation] = field(default_factory=dict)
-    """Generations that this process bought, as last seen, with what their requests say of them."""
 
     camera_words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Luma's words for the camera, once it has said them; empty for a list that it does not have any more."""
@@ -105,9 +103,51 @@ class App:
         return self.agents if api == "agents" else self.dream_machine
 
     @cached_property
-    def jobs(self) -> Jobs:
+    def journal(self) -> "Journal":
+        """The record of the user's paid jobs."""
+        from ..journal import Journal
+
+        settings = self.settings
+        # What the sandbox makes is neither money nor there tomorrow: it has a file of its own.
+        name = "sandbox.sqlite3" if settings.sandbox else "journal.sqlite3"
+        return Journal(
+            settings.state_dir / name if settings.state_dir else None,
+            self.now,
+            [settings.account(api) for api in settings.apis],
+            budget_usd=settings.budget_usd,
+            must_last=settings.budget_set and settings.budget_usd is not None,
+            counts_all=not settings.sandbox,
+        )
+
+    @cached_property
+    def jobs(self) -> "Jobs":
         """The paid jobs of this server."""
-        return Jobs(self.get, self.note_purchase, self.tasks)
+        from ..jobs import Jobs
+
+        def finder(api: Api) -> "Find | None":
+            return self.dream_machine.find if api == "dream_machine" else None
+
+        return Jobs(self.journal, self.get, finder, self.tasks, self.now)
+
+    @cached_property
+    def watches(self) -> "Watches":
+        """The generations that calls wait for."""
+        from ..watches import Watches
+
+        return Watches(self.journal, self.get, self.tasks)
+
+    def age(self, row: "Row") -> float:
+        """Seconds since a purchase was made."""
+        return self.now().timestamp() - row.submitted_at
+
+    def running(self, but: "Row | None" = None) -> "list[Row]":
+        """Purchases that had not ended when they were last seen, newest first."""
+        return self.journal.running(self.now().timestamp() - MAX_JOB_AGE_S, but.id if but else "")
+
+    def usual_seconds(self, row: "Row") -> float | None:
+        """How long such a job takes in all: as it did before, else as others say."""
+        usual = self.journal.usual_seconds(row.shape)
+        return usual if usual or self.settings.sandbox else expected_seconds(row.kind, row.model)
 
     @property
     def look_up_s(self) -> float:
@@ -145,17 +185,10 @@ class App:
         while len(self.seen) > _MOST_SEEN:
             del self.seen[next(iter(self.seen))]
 
-    def note_purchase(self, generation: Generation, request: Request) -> Generation:
-        """The generation with what its request says of it, kept since Luma's answers may not say it again."""
-        assert generation.generation_id is not None
-        source = getattr(request, "source", None)
-        said = {name: getattr(request, name, None) or getattr(source, name, None) for name in _SAID}
-        if isinstance(request, VideoRequest) and (request.start_video or request.end_video):
-            said["duration"] = None  # it is longer than what was asked for
-        noted = generation.with_(**{name: value for name, value in said.items() if not getattr(generation, name)})
-        self.made[generation.generation_id] = noted
-        self.apis_of[generation.generation_id] = generation.api or "dream_machine"
-        return noted
+    def saw(self, *generations: Generation) -> None:
+        """Note in the journal how generations stand."""
+        with suppress(JournalBusy):  # then it is noted the next time
+            self.journal.saw(*generations)
 
     async def get(self, generation_id: str) -> Generation:
         """A generation as Luma shows it now, whichever API it belongs to.
@@ -165,7 +198,8 @@ class App:
             LumaServerError: an API that might know it could not be asked.
         """
         self.settings.require_key()
-        known = self.apis_of.get(generation_id)
+        row = self.journal.of(generation_id)
+        known = row.api if row else self.apis_of.get(generation_id)
         found: list[Generation] = []
         failures: list[LumaServerError] = []
 
@@ -179,14 +213,19 @@ class App:
 
         # Both at once, so that an API that hangs does not hide what the other knows.
         async with anyio.create_task_group() as tasks:
-            for api in (known,) if known else self.settings.apis:
-                tasks.start_soon(ask, api, tasks)
+            for api in self.settings.apis:
+                if known in (None, api):
+                    tasks.start_soon(ask, api, tasks)
         if not found:
-            raise next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
+            failure = next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
+            if row is None or not isinstance(failure, NotFound):
+                raise failure
+            bought = datetime.fromtimestamp(row.submitted_at).astimezone()
+            raise NotFound(f"{failure} This server bought it on {bought:%Y-%m-%d at %H:%M}.", status=404) from failure
         generation = found[0]
-        if (made := self.made.get(generation_id)) is not None:
-            said = {name: getattr(made, name) for name in _SAID if not getattr(generation, name)}
-            generation = self.made[generation_id] = generation.with_(**said)
+        self.saw(generation)
+        if row and row.asked:
+            generation = told_by(row.asked, generation)
         self.remember(generation)
         return generation
 
@@ -200,7 +239,19 @@ class App:
         return all(is_local(one, *where) and _place(one) not in self.seen for one in (text, plain))
 
     def reference(self, text: str, parameter: str, *, media: bool = True, weighted: bool = False) -> Reference:
-        """Read what names media or a generation; a known link or file of a generation stands for it."""
+        """Read what names media or a generation; what is known to be a generation's stands for it.
+
+        Raises:
+            InvalidRequest: it names nothing, or a purchase that has no generation yet.
+        """
+        if text.strip().startswith(REQUEST_PREFIX):
+            row = self.journal.row(text.strip())
+            if row is None or row.generation_id is None:
+                raise InvalidRequest(
+                    f"{parameter}: {text.strip()[:60]} has no generation yet. Nothing was sent. "
+                    f'wait_for_generations(generation_ids=["{text.strip()[:60]}"]) tells what became of it.'
+                )
+            text = row.generation_id
         plain, weight = text.strip().partition("#weight=")[::2]
         if known := self.seen.get(_place(plain)):
             text = f"{known}#weight={weight}" if weight else known
@@ -234,6 +285,8 @@ class App:
         """A generation as tools show it: with what this server knows beside what Luma said."""
         now, changes = self.now(), dict(more)
         warnings = [*(generation.warnings or ()), *changes.pop("warnings", ())]
+        if "journal" in vars(self):
+            warnings += self.journal.news()
         if not generation.finished and generation.generation_id:
             changes.setdefault("next_step", f'wait_for_generations(generation_ids=["{generation.generation_id}"])')
             if generation.created_at:
@@ -244,21 +297,21 @@ class App:
                     changes["next_step"] = f'get_generation(generation_id="{generation.generation_id}")'
         if self.settings.sandbox:
             changes["sandbox"] = True
+        if generation.prompt:
+            changes["prompt"] = plain_text(generation.prompt)
         return generation.with_(**changes, warnings=tuple(warnings) or None)
 
     async def saved(self, generation: Generation, until: float) -> Generation:
         """The generation with its file, saved by a point of the loop's clock; a failure becomes a warning."""
         if not self.settings.save or generation.state != "completed":
             return generation
-        try:
-            self.settings.require("LUMA_MCP_SAVE")
-        except SettingsError as error:
-            return generation.with_(warnings=(str(error),))
+        if wrong := self.settings.wrong("LUMA_MCP_SAVE"):
+            return generation.with_(warnings=(f"{wrong} Until then no file is saved.",))
         again = f'Call download_generation(generation_id="{generation.generation_id}").'
-        path = None
+        path = self.files.saved(generation)
         with anyio.CancelScope(deadline=until):
             try:
-                path = await self.files.save(generation)
+                path = path or await self.files.save(generation)
             except LumaServerError as error:
                 return generation.with_(warnings=(str(error),))
             except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
@@ -294,8 +347,11 @@ class Call:
     files: list[LocalFile] = field(default_factory=list)
     """Local files that it looked at."""
 
-    preparing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Ends the free questions before a purchase; an upload may lengthen it."""
+    def expect(self, seconds: float | None) -> None:
+        """Note that the call should last so much longer; of several jobs the longest counts."""
+        if seconds is not None:
+            left = anyio.current_time() - self.started + max(0.0, seconds)
+            self.expected = max(self.expected or 0.0, left)
 
     def say(self, what: str) -> None:
         """Note what the call is waiting for."""
@@ -305,7 +361,7 @@ class Call:
 ANSWER_S = 5.0
 """Seconds that Luma gets for an answer in a call that is not to wait."""
 
-_LEAST_S = 0.8
+LEAST_S = 0.8
 """Seconds that a call has at least: with LUMA_MCP_WAIT_S=0 it must still be able to ask."""
 
 
@@ -319,7 +375,7 @@ async def calling(ctx: ToolContext, app: App, wait_s: float | None) -> AsyncIter
         wait_s: how long the caller wants to wait, in seconds.
     """
     app.settings.require("LUMA_MCP_WAIT_S")
-    cap = max(app.settings.wait_s, _LEAST_S)
+    cap = max(app.settings.wait_s, LEAST_S)
     wait = min(wait_s if wait_s is not None else cap, app.settings.wait_s)
     started = anyio.current_time()
     call = Call(app, started, started + cap, started + wait, started + max(wait, min(cap, ANSWER_S)))
@@ -347,7 +403,7 @@ def app_of(ctx: ToolContext) -> App:
 def _place(text: str) -> str:
     """A link without what changes each time it is made anew; a path as it is, since `#` and `?` may be part of it."""
     text = text.strip()
-    return text.partition("?")[0].partition("#")[0] if text.startswith(("http://", "https://")) else text
+    return plain_url(text) if text.startswith(("http://", "https://")) else text
 
 
 def utc_now() -> datetime:

@@ -66,7 +66,19 @@ class Account(Value):
     """What there is to spend, and where things go."""
 
     apis: tuple[ApiStanding, ...]
+    spent_today_usd: float | None = None
+    """Since midnight here; like the other sums at the upper bounds of the prices."""
+
+    spent_24h_usd: float | None = None
+    spent_total_usd: float | None = None
+    budget_usd: float | None = None
+    """The most that may be spent in 24 hours."""
+
+    budget_left_usd: float | None = None
     sandbox: bool | None = None
+    journal: str | None = None
+    """The file with the record of all purchases."""
+
     output_dir: str | None = None
     warnings: tuple[str, ...] | None = None
 
@@ -165,7 +177,7 @@ async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 async def get_account(ctx: ToolContext) -> Account:
-    """Is the key accepted, what is the balance, where are files saved? Free."""
+    """Key accepted? Balance, spending, budget, where files are saved. Free."""
     return await account(app_of(ctx))
 
 
@@ -173,7 +185,7 @@ async def account(app: App) -> Account:
     """How the account stands; what can't be used is a warning, never an error."""
     settings = app.settings
     warnings = [problem.sentence for problem in settings.problems]
-    warnings += [f"{name} is no setting of this server: is it misspelt?" for name in settings.unknown_variables]
+    warnings += settings.misspelt
     standings = [ApiStanding(api=api, configured=True, reachable=False) for api in settings.apis]
 
     async def ask(number: int, api: Api) -> None:
@@ -190,8 +202,24 @@ async def account(app: App) -> Account:
             settings.require_key()
         except LumaServerError as error:
             standings = [ApiStanding(api="none", configured=False, message=str(error))]
+    spent: dict[str, Any] = {}
+    try:
+        spending = app.journal.spending()
+        budget = app.journal.budget_usd
+        spent = {
+            "spent_today_usd": round(spending.today, 2),
+            "spent_24h_usd": round(spending.day, 2),
+            "spent_total_usd": round(spending.total, 2),
+            "budget_usd": budget,
+            "budget_left_usd": None if budget is None else round(max(0.0, budget - spending.day), 2),
+            "journal": "in memory" if app.journal.problem else str(app.journal.path),
+        }
+        warnings += app.journal.notices()
+    except LumaServerError as error:
+        warnings.append(str(error))
     return Account(
         apis=tuple(standings),
+        **spent,
         sandbox=settings.sandbox or None,
         output_dir=str(settings.output_dir) if settings.output_dir else None,
         warnings=tuple(warnings) or None,

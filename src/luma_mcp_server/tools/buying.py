@@ -1,7 +1,9 @@
 """Buying: what a request starts from, the purchase, the wait, and the saved file."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -9,10 +11,16 @@ import anyio
 from ..backends import Backend, api_of, candidates, medias
 from ..errors import InvalidRequest, JobFailed, LumaServerError, Refused, StillUploading, TooManyRequests
 from ..media import guess_type
-from ..models import Api, Generation, Media, MediaType, Request, UpscaleRequest
-from ..polling import FIRST_GAP_S, expected_seconds
-from ..pricing import DREAM_MACHINE_RESOLUTIONS, estimate
+from ..models import Generation, Media, MediaType, Request
+from ..polling import first_gap
+from ..pricing import DREAM_MACHINE_RESOLUTIONS, estimate, upper_bound
 from . import ANSWER_S, App, Call, ToolContext, app_of, calling
+from .confirming import confirm_price, in_words
+from .showing import shown, told_by, unanswered
+
+if TYPE_CHECKING:
+    from ..jobs import Bought, Order
+    from ..journal import Row
 
 _A = {"image": "an image", "video": "a video"}
 
@@ -143,46 +151,102 @@ class Draft:
     warnings: tuple[str, ...] = ()
 
 
-async def buy(ctx: ToolContext, make_draft: Callable[[Call], Awaitable[Draft]], wait_s: float | None) -> Generation:
-    """Buy what a tool was asked for, wait for it as long as the call may, and save it."""
+async def buy(
+    ctx: ToolContext,
+    tool: str,
+    make_draft: Callable[[Call], Awaitable[Draft]],
+    take: int,
+    wait_s: float | None,
+) -> Generation:
+    """Buy what a tool was asked for, unless it has been bought; wait for it as long as the call may, and save it."""
+    from ..jobs import Order  # here, because most servers start without ever buying anything
+
     app = app_of(ctx)
-    app.settings.require_key()
+    settings = app.settings
+    settings.require_key()
+    settings.require("LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD", "LUMA_MCP_READ_ONLY", "LUMA_MCP_STATE_DIR")
     async with calling(ctx, app, wait_s) as call:
-        backend, request, warnings = await _prepared(app, call, make_draft)
-        call.say("sending to Luma")
         try:
-            purchase = await app.jobs.buy(
-                backend, request, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
+            call.say("looking up what it starts from")
+            with _free(call.answer_until):
+                draft = await make_draft(call)
+                backend, request = _chosen(app, draft)
+            usd, price = upper_bound(request), estimate(request)
+            order = Order(backend, settings.account(backend.api), tool, request, take, usd)
+            bought = await app.jobs.earlier(order, call.answer_until)
+            if bought is None:
+                await app.jobs.allow(usd, call.answer_until)
+                await confirm_price(ctx, call, usd, in_words(request), published=price is not None)
+                order = replace(order, request=await _uploaded(call, request))
+                bought = await _sent(app, call, order)
+        finally:
+            for file in call.files:
+                app.inputs.release(file)
+        row = bought.row
+        warnings = (*draft.warnings, *settings.misspelt, *app.journal.notices())
+        more: dict[str, Any] = {"reused": bought.reused or None, "estimated_cost_usd": 0.0 if bought.reused else price}
+        if bought.reused and row.generation_id:
+            another = f"For another version call again with take={app.journal.next_take(row, request)}."
+            warnings = (*warnings, f"{_bought_before(app, row)} {another}")
+        elif not bought.reused:
+            if price is None:
+                warnings = (*warnings, f"It has no published price: it counts ${usd:.2f} in the budget.")
+            more["also_running"] = _also_running(app, row)
+        if row.generation_id is None:
+            return app.present(
+                unanswered(row, bought.trouble, app.journal.next_take(row, request)), **more, warnings=warnings
             )
-        except Refused as error:
-            uploads = [media.file for media in medias(request) if media.file and media.file.file_id]
-            if uploads and (error.status == 404 or "file" in str(error).lower()):
-                for file in uploads:
-                    app.inputs.forget(file)
-                raise LumaServerError(f"{error} If it is the file: call again, and it is sent anew.") from error
-            if not isinstance(error, TooManyRequests) or not error.concurrency:
-                raise
-            running = app.jobs.running()
-            more = f" and {len(running) - 2} more" if len(running) > 2 else ""
-            here = f"Running here: {', '.join(running[:2])}{more}." if running else "list_generations shows them."
-            raise LumaServerError(f"{error} {here}") from error
-        price = estimate(request)
-        if (generation := purchase.generation) is None:
-            return app.present(_unanswered(backend.api, request, purchase.request_id), estimated_cost_usd=price)
-        call.expected = None if app.settings.sandbox else expected_seconds(type(request).__name__, generation.model)
-        generation = await _awaited(app, call, generation)
+        generation = told_by(request, bought.generation or shown(row))
+        usual = app.usual_seconds(row)
+        call.expect(usual and usual - app.age(row))
+        generation = await _awaited(app, call, generation, bought.trouble)
         if generation.state == "failed":
             raise _failed(generation)
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
-        where = "get_account shows the balance" if backend.api == "dream_machine" else "Luma's platform page shows it"
-        if price is None:
-            warnings = (*warnings, f"Its price is not known beforehand; {where}.")
         sent = tuple(media.file.path for media in medias(request) if media.file) or None
-        expected = round(call.expected) if call.expected and not generation.finished else None
-        return app.present(
-            generation, estimated_cost_usd=price, expected_s=expected, files_sent=sent, warnings=warnings
-        )
+        expected = round(usual) if usual and not generation.finished else None
+        return app.present(generation, expected_s=expected, files_sent=sent, **more, warnings=warnings)
+
+
+async def _sent(app: App, call: Call, order: "Order") -> "Bought":
+    """The purchase, with what else can be said where Luma refuses it."""
+    call.say("sending to Luma")
+    try:
+        return await app.jobs.buy(order, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say)
+    except Refused as error:
+        uploads = [media.file for media in medias(order.request) if media.file and media.file.file_id]
+        if uploads and (error.status == 404 or "file" in str(error).lower()):
+            for file in uploads:
+                app.inputs.forget(file)
+            raise LumaServerError(f"{error} If it is the file: call again, and it is sent anew.") from error
+        if not isinstance(error, TooManyRequests) or not error.concurrency:
+            raise
+        running = [str(row.generation_id) for row in app.running()]
+        more = f" and {len(running) - 2} more" if len(running) > 2 else ""
+        here = f"Running: {', '.join(running[:2])}{more}." if running else "list_generations shows them."
+        raise LumaServerError(f"{error} {here}") from error
+
+
+_MOST_RUNNING, _PROMPT_START = 5, 40
+
+
+def _also_running(app: App, row: "Row") -> tuple[str, ...] | None:
+    """Other purchases that have not ended, so that nobody buys them again for want of an answer."""
+    found = []
+    for other in app.running(row)[:_MOST_RUNNING]:
+        prompt = getattr(other.asked, "prompt", None) or other.tool
+        start = prompt if len(prompt) <= _PROMPT_START else prompt[: _PROMPT_START - 1] + "…"
+        found.append(f"{other.generation_id}: {start}")
+    return tuple(found) or None
+
+
+def _bought_before(app: App, row: "Row") -> str:
+    age = app.age(row)
+    if age < 0:
+        return "An earlier call bought this, by a clock that was ahead: nothing was charged for this one."
+    ago = f"{age:.0f} s" if age < 120 else f"{age / 60:.0f} min"
+    return f"An earlier call bought this {ago} ago: nothing was charged for this one."
 
 
 def check_early(
@@ -224,30 +288,23 @@ def _check_callback(app: App, callback_url: str) -> None:
         )
 
 
-async def _prepared(
-    app: App, call: Call, make_draft: Callable[[Call], Awaitable[Draft]]
-) -> tuple[Backend, Request, tuple[str, ...]]:
-    """The request, where it goes, and what to warn of, after the free questions that it takes to write it."""
-    call.say("looking up what it starts from")
-    call.preparing.deadline = call.answer_until
-    with call.preparing:
-        try:
-            draft = await make_draft(call)
-            backend, request = _chosen(app, draft)
-            return backend, await _uploaded(call, request), draft.warnings
-        except (InvalidRequest, StillUploading):
-            raise
-        except LumaServerError as error:
-            raise LumaServerError(f"Nothing was bought. {error}") from error
-        finally:
-            for file in call.files:
-                app.inputs.release(file)
+@contextmanager
+def _free(until: float) -> Iterator[None]:
+    """What is done before a purchase: it ends in time, and its failures say that nothing was bought."""
+    try:
+        with anyio.CancelScope(deadline=until):
+            yield
+            return
+    except (InvalidRequest, StillUploading):
+        raise
+    except LumaServerError as error:
+        raise LumaServerError(f"Nothing was bought. {error}") from error
     raise LumaServerError("Nothing was bought: Luma did not answer in time about what this starts from. Call again.")
 
 
 async def _uploaded(call: Call, request: Request) -> Request:
     """The request with its large local files at Luma, now that nothing speaks against it any more."""
-    until = call.preparing.deadline = max(call.wait_until, call.answer_until)
+    until = max(call.wait_until, call.answer_until)
 
     async def ready(media: Media) -> Media:
         if media.file is None:
@@ -256,11 +313,12 @@ async def _uploaded(call: Call, request: Request) -> Request:
         return media.model_copy(update={"file": file})
 
     changes: dict[str, Media | tuple[Media, ...]] = {}
-    for name, value in vars(request).items():
-        if isinstance(value, Media):
-            changes[name] = await ready(value)
-        elif isinstance(value, tuple) and all(isinstance(one, Media) for one in value):
-            changes[name] = tuple([await ready(one) for one in value])
+    with _free(until):
+        for name, value in vars(request).items():
+            if isinstance(value, Media):
+                changes[name] = await ready(value)
+            elif isinstance(value, tuple) and all(isinstance(one, Media) for one in value):
+                changes[name] = tuple([await ready(one) for one in value])
     # The purchase gets its time, however long the files took.
     call.answer_until = min(call.limit, max(call.answer_until, anyio.current_time() + ANSWER_S))
     return request.model_copy(update=changes)
@@ -284,31 +342,19 @@ def _chosen(app: App, draft: Draft) -> tuple[Backend, Request]:
     raise refusals[0]
 
 
-def _unanswered(api: Api, request: Request, request_id: str) -> Generation:
-    return Generation(
-        request_id=request_id,
-        api=api,
-        state="unknown",
-        prompt=request.prompt if not isinstance(request, UpscaleRequest) else None,
-        charged="unknown",
-        warnings=("Luma has not answered yet. Do not buy it again.",),
-        next_step=f'wait_for_generations(generation_ids=["{request_id}"])',
-    )
-
-
-async def _awaited(app: App, call: Call, generation: Generation) -> Generation:
+async def _awaited(app: App, call: Call, generation: Generation, trouble: LumaServerError | None) -> Generation:
     """The generation as it stands when it ends, or when the call has waited long enough."""
     assert generation.generation_id is not None
-    if generation.finished:
+    if generation.finished and trouble is None:
         return generation
-    async with app.jobs.watch(generation.generation_id, delay=FIRST_GAP_S) as watch:
+    async with app.watches.watch(generation.generation_id, delay=first_gap()) as watch:
         call.describe = lambda: (watch.generation or generation).state
         with anyio.CancelScope(deadline=call.wait_until):
             await watch.ended.wait()
     latest = watch.generation or generation
     app.remember(latest)
-    if watch.error is not None:
-        return latest.with_(warnings=(f"The job goes on, but its state is old. {watch.error}",))
+    if (error := watch.error or (None if watch.generation else trouble)) is not None:
+        return latest.with_(warnings=(f"The job goes on, but its state is old. {error}",))
     return latest
 
 

@@ -35,7 +35,7 @@ VideoModel = Annotated[str | None, Field(description="Default: the clip's own")]
 ImageModel = Annotated[str | None, Field(description="photon-1 (default), photon-flash-1 (cheaper)")]
 Format = Annotated[OutputFormat | None, Field(description="Default jpg")]
 CallbackUrl = Annotated[str | None, Field(description="https URL that Luma tells each change")]
-Take = Annotated[int, Field(description="Number of this version; one job per call", ge=1)]
+Take = Annotated[int, Field(description="Another number buys another version", ge=1, le=999)]
 WaitS = Annotated[float | None, Field(description="Longest wait in seconds; 0 = none", ge=0)]
 
 
@@ -78,7 +78,7 @@ async def generate_video(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "generate_video", draft, take, wait_s)
 
 
 async def extend_video(
@@ -119,7 +119,7 @@ async def extend_video(
             () if clip.resolution else ("The clip's own resolution is not known here: 720p was asked for.",),
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "extend_video", draft, take, wait_s)
 
 
 async def interpolate_videos(
@@ -154,7 +154,7 @@ async def interpolate_videos(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "interpolate_videos", draft, take, wait_s)
 
 
 async def modify_video(
@@ -189,7 +189,7 @@ async def modify_video(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "modify_video", draft, take, wait_s)
 
 
 async def reframe_media(
@@ -250,7 +250,7 @@ async def reframe_media(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "reframe_media", draft, take, wait_s)
 
 
 async def upscale_video(
@@ -273,7 +273,7 @@ async def upscale_video(
         )
         return Draft(lambda _: request)
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "upscale_video", draft, take, wait_s)
 
 
 async def add_audio(
@@ -298,7 +298,7 @@ async def add_audio(
         )
         return Draft(lambda _: request)
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "add_audio", draft, take, wait_s)
 
 
 References = Annotated[list[str] | None, Field(description="As in generate_image")]
@@ -341,7 +341,7 @@ async def generate_image(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "generate_image", draft, take, wait_s)
 
 
 async def modify_image(
@@ -375,7 +375,7 @@ async def modify_image(
             models,
         )
 
-    return await buy(ctx, draft, wait_s)
+    return await buy(ctx, "modify_image", draft, take, wait_s)
 
 
 def _size(resolution: str | None, model: str) -> str | None:

@@ -1,24 +1,32 @@
 """The tools for what was made: look at it, wait for it, keep it, delete it. None of them costs money."""
 
 import base64
-from contextlib import suppress
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
-from ..errors import InvalidRequest, LumaServerError, NotFound
-from ..jobs import REQUEST_PREFIX
+from ..errors import InvalidRequest, LumaServerError, NotFound, NotSent, Refused
 from ..media import UUID
-from ..models import Generation, GenerationList, State, Value, Waited
-from . import App, Call, ToolContext, app_of, calling
+from ..models import REQUEST_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
+from ..polling import MAX_JOB_AGE_S
+from ..pricing import estimate
+from . import LEAST_S, App, Call, ToolContext, app_of, calling
+from .showing import shown, told_by, unanswered
+
+if TYPE_CHECKING:
+    from ..journal import Row
 
 GenerationId = Annotated[str, Field(description="Its id or link")]
 
 _PAGE = 100
 _MOST_PAGES = 10
 _LONGEST_PROMPT = 200
+_LISTED_WITHIN_S = 10.0
+"""How long Luma may take to list a new generation; nobody documents it."""
 
 
 class Deleted(Value):
@@ -34,16 +42,30 @@ async def get_generation(ctx: ToolContext, generation_id: GenerationId) -> Gener
     app = app_of(ctx)
     name = generation_id.strip()
     if name.startswith(REQUEST_PREFIX):
-        purchase = app.jobs.purchase(name)
-        if purchase.error is not None:
-            raise purchase.error
-        if purchase.generation is None:
-            raise LumaServerError(
-                f"Luma has not answered {name} yet, so it has no generation id. Nothing is lost: call "
-                f'wait_for_generations(generation_ids=["{name}"]).'
-            )
-        name = str(purchase.generation.generation_id)
+        row = await _purchase(app, name, anyio.current_time() + app.look_up_s)
+        if row.generation_id is None:
+            return app.present(unanswered(row, None, app.journal.next_take(row)), warnings=app.journal.notices())
+        name = row.generation_id
     return app.present(await app.get(await app.generation_id(name)))
+
+
+async def _purchase(app: App, name: str, until: float) -> "Row":
+    """A purchase by our own name for it, once it is known what became of it, or as it stands when time is up.
+
+    Raises:
+        InvalidRequest: nothing was bought.
+    """
+    app.settings.require_key()
+    try:
+        row = await app.jobs.settled(app.jobs.row(name), until)
+    except (Refused, NotSent) as error:
+        raise InvalidRequest(f"{name} was not bought. {error}") from error
+    if row.status in ("refused", "rejected"):
+        why = (row.said if row.status == "refused" else None) or "Luma's list does not show it."
+        raise InvalidRequest(
+            f"{name} was not bought, and nothing was charged. {why} Make the same call again to buy it."
+        )
+    return row
 
 
 async def wait_for_generations(
@@ -81,7 +103,8 @@ async def wait_for_generations(
         raise next(iter(failed.values()))
     unasked = {name for name, error in failed.items() if not isinstance(error, NotFound | InvalidRequest)}
     generations = [app.present(found[name]) if name in found else _missing(name, failed[name]) for name in names]
-    unfinished = [f'"{name}"' for name in names if (name in found and not found[name].finished) or name in unasked]
+    open_ = {name for name, one in found.items() if not one.finished and (one.generation_id or one.next_step)}
+    unfinished = [f'"{name}"' for name in names if name in open_ | unasked]
     return Waited(
         generations=tuple(generations),
         finished=not unfinished,
@@ -92,22 +115,25 @@ async def wait_for_generations(
 def _missing(name: str, error: Exception) -> Generation:
     if not isinstance(error, LumaServerError):
         raise error
-    is_id = UUID.fullmatch(name) is not None
-    return Generation(generation_id=name if is_id else None, state="unknown", warnings=(str(error),))
+    return Generation(
+        generation_id=name if UUID.fullmatch(name) else None,
+        request_id=name if name.startswith(REQUEST_PREFIX) else None,
+        state="unknown",
+        warnings=(str(error),),
+    )
 
 
 async def _followed(app: App, call: Call, name: str) -> Generation:
     if name.startswith(REQUEST_PREFIX):
-        purchase = app.jobs.purchase(name)
-        with anyio.CancelScope(deadline=call.answer_until):
-            await purchase.answered.wait()
-        if purchase.error is not None:
-            raise purchase.error
-        if purchase.generation is None:
-            return Generation(request_id=name, state="unknown", charged="unknown")
-        name = str(purchase.generation.generation_id)
+        row = await _purchase(app, name, call.answer_until)
+        if row.generation_id is None:
+            return unanswered(row, None, app.journal.next_take(row))
+        name = row.generation_id
     generation_id = await app.generation_id(name, "generation_ids")
-    async with app.jobs.watch(generation_id) as watch:
+    if known := app.journal.of(generation_id):
+        usual = app.usual_seconds(known)
+        call.expect(usual and usual - app.age(known))
+    async with app.watches.watch(generation_id) as watch:
         with anyio.CancelScope(deadline=call.answer_until):
             await watch.asked.wait()
         with anyio.CancelScope(deadline=call.wait_until):
@@ -130,82 +156,148 @@ async def list_generations(
     app = app_of(ctx)
     app.settings.require_key()
     # One row more than is shown tells whether there are more.
-    wanted, warnings = offset + limit + 1, []
-    rows: dict[str, Generation] = {}
-    if "agents" in app.settings.apis:
-        rows |= await _agents_rows(app, state)
-        warnings.append("Luma's Agents API has no list: of its generations, these are the ones of this process.")
-    cut = False
+    wanted, warnings = offset + limit + 1, list[str]()
+    page = Page()
     if "dream_machine" in app.settings.apis:
-        try:
-            found, cut = await _dream_machine_rows(app, state, wanted)
-            rows |= found
-        except LumaServerError as error:
-            if "agents" not in app.settings.apis:
-                raise
-            warnings.append(str(error))
-    if cut:
-        warnings.append(f"Only the first {_PAGE * _MOST_PAGES} generations of the account were looked through.")
-    ordered = sorted(rows.values(), key=_age)
-    shown = ordered[offset:][:limit] if "agents" in app.settings.apis else list(rows.values())[offset:][:limit]
-    has_more = cut or len(rows) >= wanted
+        # The rest of the call's time is for asking how jobs of the other API stand.
+        with anyio.move_on_after(max(app.settings.wait_s, LEAST_S) - app.look_up_s) as late:
+            try:
+                page = await _dream_machine_rows(app, state, wanted)
+            except LumaServerError as error:
+                page = Page(trouble=error)
+        if late.cancelled_caught:
+            page = Page(trouble=LumaServerError("Luma did not answer in time."))
+    if page.trouble:
+        warnings.append(f"Luma's list can't be read, so this is what the journal knows. {page.trouble}")
+    if page.cut:
+        warnings.append(f"Only the first {page.read} generations of Luma's list were looked through.")
+    gone: set[str] = set()
+    if state and "agents" in app.settings.apis:  # any unfinished one may be in that state by now
+        gone = await _refreshed(app, app.journal.running(app.now().timestamp() - MAX_JOB_AGE_S, ""))
+    known = _merged(app, page, wanted, state, gone)
+    if state is None:
+        shown_ids = {one.generation_id for one in known[offset:][:limit] if not one.finished}
+        gone = await _refreshed(app, [row for name in shown_ids if name and (row := app.journal.of(name))])
+        known = _merged(app, page, wanted, state, gone)
+    if page.trouble and not known and "agents" not in app.settings.apis:
+        raise page.trouble
+    matching = [one for one in known if state in (None, one.state)]
+    shown_rows = matching[offset:][:limit]
+    has_more = (page.cut or len(matching) >= wanted) and bool(shown_rows)
     return GenerationList(
-        generations=tuple(map(_row, shown)),
+        generations=tuple(map(_row, shown_rows)),
         has_more=has_more,
-        next_offset=offset + len(shown) if has_more and shown else None,
+        next_offset=offset + len(shown_rows) if has_more else None,
         sandbox=app.settings.sandbox or None,
-        warnings=tuple(warnings) or None,
+        warnings=tuple(warnings + app.journal.notices()) or None,
     )
 
 
-async def _dream_machine_rows(app: App, state: str | None, wanted: int) -> tuple[dict[str, Generation], bool]:
-    """As many of Luma's rows as wanted, and whether the search ended before it had them."""
-    # Luma has no filter by state, and may give shorter pages than it was asked for.
+@dataclass(frozen=True)
+class Page:
+    """What was read of Luma's list.
+
+    Attributes:
+        rows: those that were asked for, by id.
+        read: how many there were in all.
+        cut: the search was given up before the list's end.
+        oldest: how far back the rows go, if the list does not end there; seconds since 1970, by Luma's clock.
+        trouble: why it could not be read.
+    """
+
+    rows: Mapping[str, Generation] = field(default_factory=dict)
+    read: int = 0
+    cut: bool = False
+    oldest: float | None = None
+    trouble: LumaServerError | None = None
+
+
+async def _dream_machine_rows(app: App, state: str | None, wanted: int) -> Page:
+    """As many of Luma's rows as wanted. It has no filter by state, and may give shorter pages than it was asked for."""
+    read: list[Generation] = []
     rows: dict[str, Generation] = {}
-    at = 0
     for _ in range(_MOST_PAGES):
-        page, more = await app.dream_machine.list(_PAGE if state else min(_PAGE, wanted - len(rows)), at)
-        at += len(page)
-        for generation in page:
-            app.remember(generation)
-            if generation.generation_id and state in (None, generation.state):
-                rows[generation.generation_id] = generation
+        page, more = await app.dream_machine.list(_PAGE, len(read))
+        read += page
+        rows |= {one.generation_id: one for one in page if one.generation_id and state in (None, one.state)}
         if not more or len(rows) >= wanted:
-            return rows, False
-    return rows, True
+            break
+    for generation in read:
+        app.remember(generation)
+    app.saw(*read)
+    times = [one.created_at.timestamp() for one in rows.values() if one.created_at]
+    return Page(rows, len(read), more and len(rows) < wanted, min(times, default=float("inf")) if more else None)
 
 
-async def _agents_rows(app: App, state: str | None) -> dict[str, Generation]:
-    """This process's generations of the Agents API; the unfinished ones are asked about once, together."""
+def _merged(app: App, page: Page, wanted: int, state: str | None, gone: Collection[str]) -> list[Generation]:
+    """Luma's rows with what the journal knows of them, and the journal's other ones, newest first.
 
-    async def refresh(generation_id: str) -> None:
-        with suppress(LumaServerError):  # the row then shows what was last known
-            await app.get(generation_id)
+    Args:
+        app: the server.
+        page: Luma's.
+        wanted: how many are needed of each API.
+        state: the state that was asked for.
+        gone: ids that Luma does not know any more.
+    """
+    merged = dict(page.rows)
+    for row in (
+        row for api in app.settings.apis for row in app.journal.newest(app.settings.account(api), wanted, state)
+    ):
+        name = row.generation_id or row.id
+        if name not in merged:
+            due = row.api == "dream_machine" and page.trouble is None and app.age(row) > _LISTED_WITHIN_S
+            if due and page.oldest is not None and (row.generation_id or row.submitted_at <= page.oldest):
+                continue  # Luma's list has it further down, or it comes after what that has here
+            merged[name] = shown(row)
+            if name in gone or (due and row.generation_id):
+                merged[name] = merged[name].with_(warnings=("Luma does not know it any more.",))
+        if row.asked:
+            merged[name] = told_by(row.asked, merged[name]).with_(estimated_cost_usd=estimate(row.asked))
+    return sorted(merged.values(), key=_age)
+
+
+async def _refreshed(app: App, rows: "list[Row]") -> set[str]:
+    """Ask how purchases of the Agents API stand, once and together, and give the ids that Luma does not know.
+
+    Those that have no answer in time stay as they were last seen.
+    """
+    gone: set[str] = set()
+
+    async def refresh(row: "Row") -> None:
+        try:
+            await app.get(str(row.generation_id))
+        except NotFound:
+            if app.age(row) > _LISTED_WITHIN_S:
+                gone.add(str(row.generation_id))
+        except LumaServerError:
+            pass
 
     with anyio.move_on_after(app.look_up_s):
         async with anyio.create_task_group() as tasks:
-            for name, generation in app.made.items():
-                if generation.api == "agents" and not generation.finished:
-                    tasks.start_soon(refresh, name)
-    rows = {name: row for name, row in app.made.items() if row.api == "agents" and state in (None, row.state)}
-    if state is None:
-        for purchase in app.jobs.unanswered():
-            prompt = getattr(purchase.request, "prompt", None)
-            rows[purchase.request_id] = Generation(request_id=purchase.request_id, state="unknown", prompt=prompt)
-    return rows
+            for row in rows:
+                if row.api == "agents" and row.generation_id:
+                    tasks.start_soon(refresh, row)
+    return gone
 
 
 def _age(row: Generation) -> float:
-    """Sorts from new to old; a row without a time has only just been bought."""
+    """Sorts from new to old; a row without a time comes first."""
     return -row.created_at.timestamp() if row.created_at else float("-inf")
 
 
 def _row(generation: Generation) -> Generation:
-    prompt = generation.prompt
+    prompt = generation.prompt and plain_text(generation.prompt)
     if prompt and len(prompt) > _LONGEST_PROMPT:
         prompt = prompt[: _LONGEST_PROMPT - 1] + "…"
     return generation.with_(
-        prompt=prompt, video_url=None, image_url=None, thumbnail_url=None, url_expires_at=None, charged=None
+        prompt=prompt,
+        video_url=None,
+        image_url=None,
+        thumbnail_url=None,
+        url_expires_at=None,
+        charged=None if generation.generation_id else generation.charged,
+        warnings=generation.warnings if generation.generation_id else None,
+        next_step=None,
     )
 
 
@@ -213,7 +305,8 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     """Delete a generation at Luma for good; saved files stay. Free."""
     app = app_of(ctx)
     name = await app.generation_id(generation_id)
-    if app.apis_of.get(name) == "agents":
+    row = app.journal.of(name)
+    if (row.api if row else app.apis_of.get(name)) == "agents":
         raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none. Nothing was sent.")
     try:
         await app.dream_machine.delete(name)
@@ -221,6 +314,7 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
         if "agents" in app.settings.apis and (await app.get(name)).api == "agents":
             raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
         raise
+    await app.jobs.deleted(name)
     return Deleted(generation_id=name, sandbox=app.settings.sandbox or None)
 
 

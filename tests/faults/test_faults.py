@@ -1,0 +1,542 @@
+"""Whatever goes wrong between a client, the server, its journal and Luma: no job is lost, bought twice or over budget.
+
+Each story is a function of its seed alone: what is asked for, by how many clients, what fails, and when who is cut off.
+Only the machine's own timing differs from run to run. Afterwards the sandbox's account book is compared with the
+journal. A few stories are told in each run; `-m long` tells all; a failing one names the command that tells it again.
+"""
+
+import json
+import random
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Client, Tally, World
+
+APIS = ("agents", "dream_machine")
+SEEDS = 500
+ALWAYS = {
+    "agents": (220, 236, 255, 257, 283, 290, 298, 305, 311, 316),
+    "dream_machine": (146, 165, 192, 196, 213, 222, 229, 232, 239, 261),
+}
+"""Seeds that every run tells: quick ones that differ in what they meet."""
+
+DAY_S, WINDOW_S = 24 * 3600.0, 15 * 60.0
+POST_S = 40.0
+"""A job is taken at most so long after its row was written: the windows of rows and of jobs differ by that."""
+
+TAGS = ("", "[sandbox:fail] ", "[sandbox:moderation] ", "[sandbox:stuck] ", "[sandbox:budget] ", "[sandbox:rate] ")
+TAGS += ("[sandbox:credits] ", "[sandbox:concurrency] ")
+KEY = re.compile(rb"luma-sandbox-key|luma-api-sandbox-key")
+URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
+PAID = ("submitting", "unknown")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call: which of the story's wishes, at which server."""
+
+    wish: int
+    take: int
+    wait_s: float | None
+    server: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """Calls that are made at once, and what happens to them.
+
+    Attributes:
+        faults: what will fail from now on.
+        asks: the calls.
+        moment: what is waited for then: so many ``posts`` that reached Luma, or ``answers`` that came.
+        delay_s: and then so long.
+        then: ``wait`` for all answers, ``cancel`` the calls in `whom`, or end the servers in `whom`.
+        again: how often the impatient client makes the same calls anew, one after the other (True) or at once.
+        passes_s: time that passes afterwards; all servers are ended for it.
+    """
+
+    faults: tuple[dict[str, Any], ...]
+    asks: tuple[Ask, ...]
+    moment: tuple[str, int]
+    delay_s: float
+    then: str
+    whom: tuple[int, ...]
+    again: tuple[bool, ...]
+    passes_s: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that is decided before it begins."""
+
+    api: str
+    seed: int
+    folder: str
+    """The journal's: ``good``, ``unusable`` from the beginning, or ``full`` after a while."""
+
+    file_blocks: int | None
+    servers: int
+    environ: dict[str, str]
+    job_s: float
+    wishes: tuple[tuple[str, dict[str, Any]], ...]
+    rounds: tuple[Round, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.api}-{self.seed:03}"
+
+    @property
+    def wait_s(self) -> float:
+        return float(self.environ["LUMA_MCP_WAIT_S"])
+
+    @property
+    def budget_cents(self) -> float:
+        return float(self.environ.get("LUMA_MCP_BUDGET_USD", "20")) * 100
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.servers} server(s), {self.folder} folder {self.file_blocks or ''}, {self.environ}, {self.job_s} s"
+        )
+        lines = [self.name, head, *(f"wish {number}: {wish}" for number, wish in enumerate(self.wishes))]
+        for number, one in enumerate(self.rounds):
+            lines += [f"round {number}:", *(f"    fault {fault}" for fault in one.faults)]
+            lines += [f"    {ask}" for ask in one.asks]
+            lines.append(f"    after {one.moment} + {one.delay_s} s: {one.then} {one.whom or ''}, again {one.again}")
+            lines.append(f"    {one.passes_s} s pass")
+        return "\n".join(lines)
+
+
+# Making a story up
+
+
+def story(api: str, seed: int) -> Story:
+    dice = random.Random(f"{api}-{seed}")
+    [folder] = dice.choices(["good", "unusable", "full"], [84, 6, 10])
+    servers = dice.choices([1, 2], [60, 40])[0] if folder == "good" else 1
+    environ = {
+        "LUMA_MCP_WAIT_S": dice.choices(["0.5", "1", "2", "3"], [10, 8, 3, 1])[0],
+        "LUMA_MCP_SAVE": dice.choices(["off", "on"], [85, 15])[0],
+    }
+    if budget := dice.choices([None, "1.0", "2.0"], [70, 15, 15])[0]:
+        environ["LUMA_MCP_BUDGET_USD"] = budget
+    wishes = tuple(wish(dice, api, number) for number in range(dice.randint(1, 3)))
+    return Story(
+        api,
+        seed,
+        folder,
+        file_blocks=dice.choice([40, 80, 120, 160, 240, 320, 480]) if folder == "full" else None,
+        servers=servers,
+        environ=environ,
+        job_s=dice.choice([0.2, 0.5, 1.0]),
+        wishes=wishes,
+        rounds=tuple(_round(dice, api, folder, servers, len(wishes)) for _ in range(dice.choice([1, 2, 2, 3]))),
+    )
+
+
+def wish(dice: random.Random, api: str, number: int) -> tuple[str, dict[str, Any]]:
+    """A tool and its arguments. The prompt tells one wish from the others, wherever it turns up."""
+    [tag] = dice.choices(TAGS, [58, 8, 6, 8, 5, 5, 5, 5])
+    arguments: dict[str, Any] = {"prompt": f"{tag}a lake, number {number}"}
+    if dice.random() < 0.5:
+        arguments |= dice.choice([{}, {"aspect_ratio": "1:1"}])
+        return "generate_image", arguments
+    draft = {"resolution": "360p"} if api == "agents" else {"resolution": "540p", "model": "ray-flash-2"}
+    return "generate_video", arguments | dice.choice([draft, {}])  # without it: the price of a budget's half
+
+
+def _round(dice: random.Random, api: str, folder: str, servers: int, wishes: int) -> Round:
+    def ask(number: int, take: int) -> Ask:
+        wait_s = dice.choices([0, 0.5, 1, 2.5, None], [88, 5, 3, 2, 2])[0]
+        return Ask(number, take, wait_s, dice.randrange(servers))
+
+    one = dice.randrange(wishes)
+    style = dice.choice(["same", "takes", "mixed"])
+    if style == "same":
+        asks = [ask(one, 1) for _ in range(dice.randint(1, 4))]
+    elif style == "takes":
+        asks = [ask(one, take) for take in (1, 2, 3, 4)]
+    else:
+        asks = [ask(dice.randrange(wishes), dice.choice([1, 1, 2])) for _ in range(dice.randint(2, 5))]
+    # What is in memory alone ends with its process, so such a process lives to the end of its story.
+    ways = {"wait": 40, "cancel": 25} | ({"kill": 20, "term": 8, "eof": 7} if folder == "good" else {})
+    [then] = dice.choices(list(ways), list(ways.values()))
+    number = len(asks) if then == "cancel" else servers
+    whom = tuple(sorted(dice.sample(range(number), dice.randint(1, number)))) if then != "wait" else ()
+    passes = folder == "good" and dice.random() < 0.35
+    return Round(
+        faults=tuple(_fault(dice, api) for _ in range(dice.choices([0, 1, 2, 3], [25, 40, 20, 15])[0])),
+        asks=tuple(asks),
+        moment=dice.choice([("posts", 0), ("posts", 1), ("posts", len(asks)), ("answers", 1)]),
+        delay_s=dice.choice([0.0, 0.0, 0.005, 0.02, 0.1, 0.3]),
+        then=then,
+        whom=whom,
+        again=dice.choices([(), (True,), (False,), (True, True)], [3, 4, 2, 2])[0],
+        passes_s=dice.choice([5.0, 61.0, 95.0, 95.0, 150.0, 700.0, 1000.0, 4000.0, 90000.0]) if passes else 0.0,
+    )
+
+
+def _fault(dice: random.Random, api: str) -> dict[str, Any]:
+    """One that Luma, or the way there, may have. A job is never taken behind a refusal, nor invented."""
+    base = "/v1" if api == "agents" else "/dream-machine/v1"
+    wait = {"headers": {"Retry-After": "1"}}
+    after = dice.random() < 0.5
+    broken = {"kind": "status", "status": dice.choice([500, 502, 503, 504]), "detail": "Internal error"}
+    if dice.random() < 0.3:
+        fault = dice.choice(
+            [
+                broken,
+                {"kind": "status", "status": 429, "detail": "Rate limit exceeded", **dice.choice([wait, {}])},
+                {"kind": "slow", "pause": 0.001},
+                *({"kind": kind} for kind in ("html", "cut", "hang", "drop", "empty", "null")),
+            ]
+        )
+        path = dice.choice(["/generations", "/generations", "/media/"])
+        return {"method": "GET", "path": path, "times": dice.choice([1, 2, 4]), **fault}
+    lost: list[dict[str, Any]] = [{"kind": kind, "after": after} for kind in ("drop", "html", "cut", "empty", "null")]
+    fault = dice.choice(
+        [
+            *lost,
+            {"kind": "drop", "after": after},
+            {"kind": "hang", "after": after},
+            {"kind": "slow", "after": True, "pause": 0.001},
+            {"kind": "redirect", "detail": f"{base}/generations", "after": after},
+            {**broken, "after": after},
+            {**broken, "after": after},
+            {"kind": "status", "status": dice.choice([408, 409]), "detail": "Conflict", "after": after},
+            {"kind": "status", "status": 429, "detail": "Rate limit exceeded", **wait},
+            {
+                "kind": "status",
+                "status": 429,
+                "detail": dice.choice(["Rate limit exceeded", "Too many concurrent jobs"]),
+            },
+            {"kind": "status", "status": dice.choice([400, 402, 403, 422]), "detail": "No"},
+        ]
+    )
+    return {"path": f"{base}/generations", "times": dice.choice([1, 1, 1, 2, 3]), **fault}
+
+
+# Telling it
+
+
+@dataclass
+class Telling:
+    """A story on its way.
+
+    Attributes:
+        servers: those of now; none where one has been ended.
+        asked: every call that was made: its server, its number there, and what it was.
+        cancelled: the calls that nobody waits for any more.
+        wrong: what must not be.
+    """
+
+    story: Story
+    world: "World"
+    servers: "list[Client | None]" = field(default_factory=list)
+    asked: "list[tuple[Client, int, Ask]]" = field(default_factory=list)
+    cancelled: "set[tuple[Client, int]]" = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+
+    def tell(self) -> None:
+        self.servers = [None] * self.story.servers
+        for one in self.story.rounds:
+            self._round(one)
+        # In the end everything is asked for once more, which must not buy again what was bought.
+        wanted = dict.fromkeys((ask.wish, ask.take) for _, _, ask in self.asked)
+        self._call([Ask(*one, wait_s=0, server=place % len(self.servers)) for place, one in enumerate(wanted)])
+        self._end(range(len(self.servers)), "eof")
+
+    def _round(self, one: Round) -> None:
+        self._start()
+        before = self.world.posts()
+        if one.faults:
+            self.world.fault(*one.faults)
+        calls = self._begin(one.asks)
+        if one.then not in ("wait", "cancel") or one.passes_s:
+            self.world.warm_up(len(self.servers) if one.passes_s else len(one.whom))
+        if one.then != "wait":
+            kind, least = one.moment
+            seen = {"posts": lambda: self.world.posts() - before >= least, "answers": lambda: self._answers(calls) > 0}
+            self.world.until(lambda: seen[kind]() or self._answers(calls) == len(calls), 1.0)
+            self.world.pause(one.delay_s)
+        if one.then == "cancel":
+            for client, number, _ in (calls[place] for place in one.whom):
+                client.cancel(number)
+                self.cancelled.add((client, number))
+        elif one.then != "wait":
+            self._end(one.whom, one.then)
+        if one.then != "cancel":  # the impatient one calls again beside what still runs
+            self._wait(calls)
+        for at_once in one.again:
+            asks = [replace(ask, wait_s=0) for ask in one.asks]
+            self._call(asks if at_once else dict.fromkeys(asks), at_once=at_once)
+        self._wait(calls)
+        if one.passes_s:
+            self._end(range(len(self.servers)), "eof")
+            self.world.pass_time(one.passes_s)
+
+    def _start(self) -> None:
+        new = [place for place, client in enumerate(self.servers) if client is None]
+        for place in new:
+            self.servers[place] = self.world.start()
+        for place in new:
+            client = self.servers[place]
+            assert client
+            client.shake_hands()
+
+    def _begin(self, asks: Iterable[Ask]) -> "list[tuple[Client, int, Ask]]":
+        calls = []
+        for ask in asks:
+            client = self.servers[ask.server]
+            assert client
+            tool, arguments = self.story.wishes[ask.wish]
+            more = {"take": ask.take if ask.take > 1 else None, "wait_s": ask.wait_s}
+            given = arguments | {name: value for name, value in more.items() if value is not None}
+            calls.append((client, client.ask("tools/call", name=tool, arguments=given), ask))
+        self.asked += calls
+        return calls
+
+    def _answers(self, calls: "list[tuple[Client, int, Ask]]") -> int:
+        return sum(number in client.answers for client, number, _ in calls)
+
+    def _wait(self, calls: "list[tuple[Client, int, Ask]]") -> None:
+        for client, number, ask in calls:
+            if not client.ended and (client, number) not in self.cancelled and not client.wait([number]):
+                state = "the server has gone" if client.process.poll() is not None else "nothing came"
+                raise AssertionError(f"no answer to {ask}: {state}: {client.errors.read_text()}")
+
+    def _call(self, asks: Iterable[Ask], *, at_once: bool = True) -> None:
+        self._start()
+        for some in [tuple(asks)] if at_once else [(ask,) for ask in asks]:
+            self._wait(self._begin(some))
+
+    def _end(self, places: Iterable[int], how: str) -> None:
+        ending = [client for place in places if (client := self.servers[place])]
+        for client in ending:
+            client.tell_to_end(how)
+        for client in ending:
+            if not client.has_ended():
+                self.wrong.append(f"a server did not end by {how}")
+        self.servers = [None if client in ending else client for client in self.servers]
+
+
+# Judging it
+
+
+class Judge:
+    """Compares what a story led to with what may be."""
+
+    def __init__(self, telling: Telling) -> None:
+        self.story, self.world, self.asked = telling.story, telling.world, telling.asked
+        self.wrong = telling.wrong
+        self.world.clock.ahead += DAY_S  # what will be refunded is
+        state = self.world.state()
+        self.ledger: list[dict[str, Any]] = state["ledger"]
+        self.jobs: dict[str, dict[str, Any]] = {job["id"]: job for job in state["jobs"]}
+        self.requests: list[dict[str, Any]] = state["requests"]
+        self.rows = self.world.rows()
+        answers = [(ask, client.answers.get(number, {})) for client, number, ask in self.asked]
+        self.results = [(ask, answer["result"]) for ask, answer in answers if "result" in answer]
+        self.errors = [(ask, answer["error"]) for ask, answer in answers if "error" in answer]
+
+    def verdict(self) -> list[str]:
+        self._every_job_is_known()
+        self._nothing_is_bought_twice()
+        self._the_budget_is_kept()
+        self._nothing_broke()
+        self._nothing_is_told()
+        return self.wrong
+
+    def met(self) -> Counter[str]:
+        """What the story led to, for the record."""
+        seen = Counter(f"rows {row['status']}" for row in self.rows)
+        seen["calls answered"] = len(self.results)
+        seen["jobs"] = len(self.jobs)
+        seen["servers"] = len(self.world.clients)
+        seen["requests"] = len(self.requests)
+        seen["refusals by budget"] = sum("LUMA_MCP_BUDGET_USD" in _text(result) for _, result in self.results)
+        seen["answers reused"] = sum(content.get("reused", False) for _, content in self._told())
+        seen["answers unknown"] = sum(content["state"] == "unknown" for _, content in self._told())
+        return seen
+
+    def _check(self, fine: object, words: str) -> None:
+        if not fine:
+            self.wrong.append(words)
+
+    def _prompt(self, ask: Ask) -> str:
+        prompt: str = self.story.wishes[ask.wish][1]["prompt"]
+        return prompt
+
+    def _told(self) -> Iterator[tuple[Ask, dict[str, Any]]]:
+        """What the servers said of purchases."""
+        for ask, result in self.results:
+            if content := result.get("structuredContent"):
+                yield ask, content
+
+    def _every_job_is_known(self) -> None:
+        known = {row["generation_id"]: row for row in self.rows if row["generation_id"]}
+        charged = [job for job in self.jobs.values() if job["cents"] > job["refunded_cents"]]
+        self._check(len(known) == sum(row["generation_id"] is not None for row in self.rows), "one id in two rows")
+        lost = Counter(_prompt_of(job) for job in charged if job["id"] not in known)
+        open_rows = Counter(_prompt_of(row) for row in self.rows if row["status"] in PAID)
+        if self.story.folder != "good":
+            # What is in memory alone is known by what the server says of it, in the end or before.
+            said = {content.get("generation_id") for _, content in self._told()}
+            lost = Counter(_prompt_of(job) for job in charged if job["id"] not in known and job["id"] not in said)
+            last = {(ask.wish, ask.take): (self._prompt(ask), content) for ask, content in self._told()}
+            open_rows = Counter(prompt for prompt, content in last.values() if content.get("state") == "unknown")
+        kinds = {one.then for one in self.story.rounds} | {f["kind"] for one in self.story.rounds for f in one.faults}
+        if self.story.folder == "good" and kinds.isdisjoint({"kill", "hang"}):
+            # Whoever is told to end first notes what Luma answers.
+            cut_off = [row["id"] for row in self.rows if row["status"] == "submitting"]
+            self._check(not cut_off, f"nobody noted Luma's answer to {cut_off}")
+        for prompt, number in lost.items():
+            self._check(
+                number <= open_rows[prompt],
+                f"{number} job(s) charged for {prompt!r} that nobody knows, {open_rows[prompt]} row(s) may be",
+            )
+        for name, row in known.items():
+            job = self.jobs.get(name)
+            if job is None or _prompt_of(job) != _prompt_of(row):
+                self.wrong.append(f"row {row['id']} has generation {name}, which is no such job")
+                continue
+            self._check(
+                row["usd"] * 100 >= job["cents"] - 0.01, f"{name} cost {job['cents']} cents, the row: {row['usd']}"
+            )
+            if self.story.api == "agents":
+                self._check(
+                    job["request_id"] == row["id"], f"{name} was bought by {job['request_id']}, not {row['id']}"
+                )
+
+    def _nothing_is_bought_twice(self) -> None:
+        takes = defaultdict[str, set[int]](set)
+        for _, _, ask in self.asked:
+            takes[self._prompt(ask)].add(ask.take)
+        by_prompt = defaultdict[str, list[float]](list)
+        for job in self.jobs.values():
+            if job["state"] != "failed":
+                by_prompt[_prompt_of(job)].append(job["created_at"])
+        for prompt, times in by_prompt.items():
+            most = _most_within(WINDOW_S - POST_S, times)
+            self._check(
+                most <= len(takes[prompt]), f"{prompt!r} bought {most} times, for takes {sorted(takes[prompt])}"
+            )
+
+        # Where the row of a job is certain, its identity is too.
+        rows = {name: row for row in self.rows for name in (row["generation_id"], row["id"]) if name}
+        by_identity = defaultdict[str, list[dict[str, Any]]](list)
+        for job in self.jobs.values():
+            if job["state"] != "failed" and (row := rows.get(job["id"]) or rows.get(job["request_id"])):
+                by_identity[row["identity"]].append(job)
+        for jobs in by_identity.values():
+            times = sorted(job["created_at"] for job in jobs)
+            self._check(_most_within(WINDOW_S - POST_S, times) == 1, f"one identity bought twice: {jobs}")
+
+        sent = Counter(one["request_id"] for one in self.requests if one["method"] == "POST" and one["request_id"])
+        taken = Counter(job["request_id"] for job in self.jobs.values() if job["request_id"])
+        self._check(set(taken.values()) <= {1}, f"one purchase taken twice: {taken}, {sent}")
+
+    def _the_budget_is_kept(self) -> None:
+        spent: list[tuple[str, float, float]] = []
+        for line in self.ledger:
+            if line["kind"] == "refund":
+                spent = [one for one in spent if one[0] != line["job_id"]]
+                continue
+            spent.append((line["job_id"], line["at"], line["cents"]))
+            day = sum(cents for _, at, cents in spent if at > line["at"] - DAY_S + POST_S)
+            self._check(day <= self.story.budget_cents + 0.01, f"{day} cents spent in a day")
+        if self.story.folder == "unusable" and "LUMA_MCP_BUDGET_USD" in self.story.environ:
+            self._check(not self.ledger, "bought without a journal, though a budget is set")
+
+    def _nothing_broke(self) -> None:
+        for client in self.world.clients:
+            said = client.errors.read_text()
+            self._check("Traceback" not in said, f"stderr: {said}")
+            self._check(client.process.returncode is not None, "a process is left behind")
+        self._check(not self.errors, f"errors of the protocol: {self.errors}")
+        for ask, result in self.results:
+            text = _text(result)
+            self._check("itself failed" not in text and "Traceback" not in text, f"{ask}: {text}")
+            content = result.get("structuredContent")
+            if self.story.folder == "unusable" and content:
+                self._check("journal" in str(content.get("warnings")), f"{ask}: no word of the journal: {content}")
+
+    def _nothing_is_told(self) -> None:
+        for client in self.world.clients:
+            for line in client.lines:
+                self._check(not KEY.search(line), f"the key is on stdout: {line[:500]!r}")
+                self._check(b"Signature=" not in _without_links(line), f"a signed link is on stdout: {line[:500]!r}")
+        for path in self.world.files():
+            data = path.read_bytes() + str(path).encode()
+            self._check(not KEY.search(data) and b"Signature=" not in data, f"a secret is in {path.name}")
+        strangers = {path.name for path in self.world.files() if path.parent == self.world.state_dir}
+        strangers -= {"sandbox.sqlite3", "sandbox.sqlite3-wal", "sandbox.sqlite3-shm"}
+        self._check(not strangers, f"beside the journal lie {strangers}")
+
+
+def _prompt_of(what: dict[str, Any]) -> str:
+    """The prompt of a job or of a row."""
+    request = what["request"]
+    prompt: str = (json.loads(request) if isinstance(request, str) else request)["prompt"]
+    return prompt
+
+
+def _text(result: dict[str, Any]) -> str:
+    return " ".join(block.get("text", "") for block in result["content"])
+
+
+def _most_within(seconds: float, times: list[float]) -> int:
+    """The most of these times that lie within one span."""
+    return max((sum(first <= one < first + seconds for one in times) for first in times), default=0)
+
+
+def _without_links(line: bytes) -> bytes:
+    """A line of stdout without the links that a generation's result may give."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: bare(one) for name, one in value.items() if name not in URL_FIELDS}
+        if isinstance(value, list):
+            return [bare(one) for one in value]
+        if isinstance(value, str) and value.startswith("{"):
+            return bare(json.loads(value))
+        return value
+
+    try:
+        return json.dumps(bare(json.loads(line))).encode()
+    except ValueError:  # half a line, of a process that was killed
+        return b"" if not line.endswith(b"\n") else line
+
+
+STORIES = [
+    pytest.param(api, seed, id=f"{api}-{seed:03}", marks=() if seed in ALWAYS[api] else pytest.mark.long)
+    for api in APIS
+    for seed in range(SEEDS)
+]
+
+
+@pytest.mark.parametrize(("api", "seed"), STORIES)
+def test_no_job_is_lost_or_bought_twice_whatever_fails(
+    api: str, seed: int, build: "Callable[..., World]", tally: "Tally"
+) -> None:
+    told = story(api, seed)
+    unusable = told.folder == "unusable"
+    world = build(api, told.environ, told.job_s, unusable=unusable, file_blocks=told.file_blocks)
+    telling = Telling(told, world)
+    began = time.monotonic()
+    try:
+        telling.tell()
+        judge = Judge(telling)
+        assert not judge.verdict(), "\n".join(judge.wrong)
+    except Exception as error:
+        error.add_note(f"{told}\n\nTell it again: uv run pytest -m '' -k {told.name}")
+        raise
+    tally.times.append(time.monotonic() - began)
+    tally.late += [(took - told.wait_s, told.name) for client in world.clients for took in client.took.values()]
+    tally.met += judge.met()
