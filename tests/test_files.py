@@ -141,7 +141,7 @@ async def test_a_download_that_does_not_end_leaves_the_link_and_no_half_file(des
 
     made = await desk.video()
 
-    assert anyio.current_time() - started <= 46
+    assert anyio.current_time() - started < 46.1
     assert words in made["warnings"][0]
     assert "download_generation" in made["warnings"][0]
     assert made["video_url"]

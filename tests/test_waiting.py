@@ -307,7 +307,7 @@ async def test_a_resource_does_not_outlive_the_limit_either(open_desk) -> None:
         with pytest.raises(MCPError, match="did not answer within"):
             await desk.client.read_resource("luma://generations/00000000-0000-4000-8000-000000000000")
 
-        assert anyio.current_time() - started <= 3
+        assert anyio.current_time() - started < 3.1
 
 
 @pytest.mark.parametrize("tool", ["list_camera_motions", "get_account"])
@@ -334,7 +334,7 @@ async def test_no_call_outlives_its_limit_by_more_than_a_second_when_luma_hangs(
         started = anyio.current_time()
         said = await desk.refusal(tool, generation_id="00000000-0000-4000-8000-000000000000")
 
-        assert anyio.current_time() - started <= 4
+        assert anyio.current_time() - started < 4.1
         assert "LUMA_MCP_WAIT_S" in said
 
 
