@@ -38,7 +38,7 @@ _POST_S = 60.0
 """The longest that a purchase waits for Luma. A body that trickles in never meets the HTTP client's time-outs."""
 
 _BUSY_S = 5.0
-_BUSY_GAP_S = 0.2
+_BUSY_GAP_S = 0.4
 """How long, and how often, the journal is tried while another process keeps it locked."""
 
 _LATER_S = 5.0

@@ -42,6 +42,11 @@ class Tally:
     met: Counter[str] = field(default_factory=Counter)
     """What happened how often, so that a change that makes the stories tame is noticed."""
 
+    def add(self, times: list[float], late: list[tuple[float, str]], met: dict[str, int]) -> None:
+        self.times += times
+        self.late += map(tuple, late)
+        self.met.update(met)
+
     def lines(self) -> list[str]:
         met = ", ".join(f"{number} {what}" for what, number in sorted(self.met.items()))
         told = [f"{len(self.times)} stories of faults, {mean(self.times):.1f} s each, with {met}."]
@@ -55,21 +60,21 @@ class Tally:
         return told
 
 
-TALLY = pytest.StashKey[Tally]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TALLY] = Tally()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash[TALLY].times:
-        terminalreporter.write_line("\n".join(config.stash[TALLY].lines()))
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    total = Tally()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", None) == "teardown":
+            for told in (value for name, value in report.user_properties if name == "tally"):
+                total.add(**json.loads(told))
+    if total.times:
+        terminalreporter.write_line("\n".join(total.lines()))
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Tally:
-    return request.config.stash[TALLY]
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    tally = Tally()
+    yield tally
+    request.node.user_properties.append(("tally", json.dumps(vars(tally))))  # stories are told in several processes
 
 
 class Clock:

@@ -31,8 +31,11 @@ def anyio_backend() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The search through all that was written comes when everything has been written."""
+    """The search through all that was written comes when everything has been written, in the process that did."""
     items.sort(key=lambda item: item.path == Path(__file__).with_name("test_secrets.py"))
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("stdio"))
 
 
 @dataclass
