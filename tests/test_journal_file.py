@@ -3,8 +3,11 @@
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import anyio
 import httpx
 import pytest
 
+from luma_mcp_server.errors import JournalBusy
+from luma_mcp_server.journal.file import JournalFile
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +117,28 @@ async def test_a_file_whose_making_was_interrupted_is_made_whole(open_desk, file
     assert not aside(file)
     with closing(opened(file)) as db:
         assert [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")] == [1, OURS]
+
+
+def test_servers_that_make_a_new_file_at_once_all_use_the_same(tmp_path) -> None:
+    # Threads meet within microseconds, as processes seldom do.
+    together = threading.Barrier(4)
+
+    def opened_by(file: JournalFile) -> None:
+        together.wait()
+        while True:
+            with suppress(JournalBusy):
+                file.read(lambda db: db.total_changes)
+                return
+
+    with ThreadPoolExecutor(4) as servers:
+        for place in range(100):
+            path = tmp_path / str(place) / "sandbox.sqlite3"
+            files = [JournalFile(path, lambda: datetime.now(UTC)) for _ in range(4)]
+            list(servers.map(opened_by, files))
+            assert [(file.problem, file.notices) for file in files] == [(None, [])] * 4
+            assert not aside(path)
+            for file in files:
+                file.close()
 
 
 async def test_a_file_of_a_newer_version_is_left_alone_and_nothing_is_bought_without_it(open_desk, file) -> None:
