@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -34,6 +34,7 @@ POST_S = 40.0
 TAGS = ("", "[sandbox:fail] ", "[sandbox:moderation] ", "[sandbox:stuck] ", "[sandbox:budget] ", "[sandbox:rate] ")
 TAGS += ("[sandbox:credits] ", "[sandbox:concurrency] ")
 KEY = re.compile(rb"luma-sandbox-key|luma-api-sandbox-key")
+LOOKS = ("list_generations", "list_generations", "get_account", "wait_for_generations")
 URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
 PAID = ("submitting", "unknown")
 
@@ -55,6 +56,7 @@ class Round:
     Attributes:
         faults: what will fail from now on.
         asks: the calls.
+        looks: free calls beside them: a tool, and at which server.
         moment: what is waited for then: so many ``posts`` that reached Luma, or ``answers`` that came.
         delay_s: and then so long.
         then: ``wait`` for all answers, ``cancel`` the calls in `whom`, or end the servers in `whom`.
@@ -64,6 +66,7 @@ class Round:
 
     faults: tuple[dict[str, Any], ...]
     asks: tuple[Ask, ...]
+    looks: tuple[tuple[str, int], ...]
     moment: tuple[str, int]
     delay_s: float
     then: str
@@ -107,7 +110,7 @@ class Story:
         lines = [self.name, head, *(f"wish {number}: {wish}" for number, wish in enumerate(self.wishes))]
         for number, one in enumerate(self.rounds):
             lines += [f"round {number}:", *(f"    fault {fault}" for fault in one.faults)]
-            lines += [f"    {ask}" for ask in one.asks]
+            lines += [f"    {ask}" for ask in (*one.asks, *one.looks)]
             lines.append(f"    after {one.moment} + {one.delay_s} s: {one.then} {one.whom or ''}, again {one.again}")
             lines.append(f"    {one.passes_s} s pass")
         return "\n".join(lines)
@@ -173,6 +176,7 @@ def _round(dice: random.Random, api: str, folder: str, servers: int, wishes: int
     return Round(
         faults=tuple(_fault(dice, api) for _ in range(dice.choices([0, 1, 2, 3], [25, 40, 20, 15])[0])),
         asks=tuple(asks),
+        looks=tuple((dice.choice(LOOKS), dice.randrange(servers)) for _ in range(dice.choice([0, 0, 1, 2]))),
         moment=dice.choice([("posts", 0), ("posts", 1), ("posts", len(asks)), ("answers", 1)]),
         delay_s=dice.choice([0.0, 0.0, 0.005, 0.02, 0.1, 0.3]),
         then=then,
@@ -231,7 +235,8 @@ class Telling:
 
     Attributes:
         servers: those of now; none where one has been ended.
-        asked: every call that was made: its server, its number there, and what it was.
+        asked: every call that was made to buy: its server, its number there, and what it was.
+        looked: the same of the free ones.
         cancelled: the calls that nobody waits for any more.
         wrong: what must not be.
     """
@@ -240,6 +245,7 @@ class Telling:
     world: "World"
     servers: "list[Client | None]" = field(default_factory=list)
     asked: "list[tuple[Client, int, Ask]]" = field(default_factory=list)
+    looked: "list[tuple[Client, int, str]]" = field(default_factory=list)
     cancelled: "set[tuple[Client, int]]" = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
@@ -250,6 +256,7 @@ class Telling:
         # In the end everything is asked for once more, which must not buy again what was bought.
         wanted = dict.fromkeys((ask.wish, ask.take) for _, _, ask in self.asked)
         self._call([Ask(*one, wait_s=0, server=place % len(self.servers)) for place, one in enumerate(wanted)])
+        self._wait(self._look("list_generations", place) for place in range(len(self.servers)))
         self._end(range(len(self.servers)), "eof")
 
     def _round(self, one: Round) -> None:
@@ -258,6 +265,7 @@ class Telling:
         if one.faults:
             self.world.fault(*one.faults)
         calls = self._begin(one.asks)
+        looks = [self._look(*look) for look in one.looks]
         if one.then not in ("wait", "cancel") or one.passes_s:
             self.world.warm_up(len(self.servers) if one.passes_s else len(one.whom))
         if one.then != "wait":
@@ -276,7 +284,7 @@ class Telling:
         for at_once in one.again:
             asks = [replace(ask, wait_s=0) for ask in one.asks]
             self._call(asks if at_once else dict.fromkeys(asks), at_once=at_once)
-        self._wait(calls)
+        self._wait([*calls, *looks])
         if one.passes_s:
             self._end(range(len(self.servers)), "eof")
             self.world.pass_time(one.passes_s)
@@ -302,10 +310,22 @@ class Telling:
         self.asked += calls
         return calls
 
+    def _look(self, tool: str, server: int) -> "tuple[Client, int, str]":
+        client, arguments = self.servers[server], {}
+        assert client
+        if tool == "wait_for_generations":
+            told = [content for _, content in _contents(self.asked)]
+            names = dict.fromkeys(content.get("generation_id") or content["request_id"] for content in told)
+            tool, arguments = (tool, {"generation_ids": list(names)[-50:]}) if names else ("get_account", {})
+        elif tool == "list_generations":
+            arguments = {"limit": 100}
+        self.looked.append((client, client.ask("tools/call", name=tool, arguments=arguments), tool))
+        return self.looked[-1]
+
     def _answers(self, calls: "list[tuple[Client, int, Ask]]") -> int:
         return sum(number in client.answers for client, number, _ in calls)
 
-    def _wait(self, calls: "list[tuple[Client, int, Ask]]") -> None:
+    def _wait(self, calls: "Iterable[tuple[Client, int, Ask | str]]") -> None:
         for client, number, ask in calls:
             if not client.ended and (client, number) not in self.cancelled and not client.wait([number]):
                 state = "the server has gone" if client.process.poll() is not None else "nothing came"
@@ -341,12 +361,14 @@ class Judge:
         self.jobs: dict[str, dict[str, Any]] = {job["id"]: job for job in state["jobs"]}
         self.requests: list[dict[str, Any]] = state["requests"]
         self.rows = self.world.rows()
-        answers = [(ask, client.answers.get(number, {})) for client, number, ask in self.asked]
-        self.results = [(ask, answer["result"]) for ask, answer in answers if "result" in answer]
-        self.errors = [(ask, answer["error"]) for ask, answer in answers if "error" in answer]
+        self.results, self.told = list(_results(self.asked)), list(_contents(self.asked))
+        self.looked = list(_results(telling.looked))
+        answers = [client.answers.get(number, {}) for client, number, _ in (*self.asked, *telling.looked)]
+        self.errors = [answer["error"] for answer in answers if "error" in answer]
 
     def verdict(self) -> list[str]:
         self._every_job_is_known()
+        self._every_purchase_is_listed()
         self._nothing_is_bought_twice()
         self._the_budget_is_kept()
         self._nothing_broke()
@@ -361,8 +383,8 @@ class Judge:
         seen["servers"] = len(self.world.clients)
         seen["requests"] = len(self.requests)
         seen["refusals by budget"] = sum("LUMA_MCP_BUDGET_USD" in _text(result) for _, result in self.results)
-        seen["answers reused"] = sum(content.get("reused", False) for _, content in self._told())
-        seen["answers unknown"] = sum(content["state"] == "unknown" for _, content in self._told())
+        seen["answers reused"] = sum(content.get("reused", False) for _, content in self.told)
+        seen["answers unknown"] = sum(content["state"] == "unknown" for _, content in self.told)
         return seen
 
     def _check(self, fine: object, words: str) -> None:
@@ -373,12 +395,6 @@ class Judge:
         prompt: str = self.story.wishes[ask.wish][1]["prompt"]
         return prompt
 
-    def _told(self) -> Iterator[tuple[Ask, dict[str, Any]]]:
-        """What the servers said of purchases."""
-        for ask, result in self.results:
-            if content := result.get("structuredContent"):
-                yield ask, content
-
     def _every_job_is_known(self) -> None:
         known = {row["generation_id"]: row for row in self.rows if row["generation_id"]}
         charged = [job for job in self.jobs.values() if job["cents"] > job["refunded_cents"]]
@@ -387,9 +403,9 @@ class Judge:
         open_rows = Counter(_prompt_of(row) for row in self.rows if row["status"] in PAID)
         if self.story.folder != "good":
             # What is in memory alone is known by what the server says of it, in the end or before.
-            said = {content.get("generation_id") for _, content in self._told()}
+            said = {content.get("generation_id") for _, content in self.told}
             lost = Counter(_prompt_of(job) for job in charged if job["id"] not in known and job["id"] not in said)
-            last = {(ask.wish, ask.take): (self._prompt(ask), content) for ask, content in self._told()}
+            last = {(ask.wish, ask.take): (self._prompt(ask), content) for ask, content in self.told}
             open_rows = Counter(prompt for prompt, content in last.values() if content.get("state") == "unknown")
         kinds = {one.then for one in self.story.rounds} | {f["kind"] for one in self.story.rounds for f in one.faults}
         if self.story.folder == "good" and kinds.isdisjoint({"kill", "hang"}):
@@ -413,6 +429,16 @@ class Judge:
                 self._check(
                     job["request_id"] == row["id"], f"{name} was bought by {job['request_id']}, not {row['id']}"
                 )
+
+    def _every_purchase_is_listed(self) -> None:
+        """The last calls of a story list all, whether Luma's list could be read or not."""
+        lists = [result for tool, result in self.looked if tool == "list_generations"]
+        for result in lists[-self.story.servers :]:
+            told = (result.get("structuredContent") or {"generations": []})["generations"]
+            listed = {name for one in told for name in (one.get("generation_id"), one.get("request_id"))}
+            rows = [row for row in self.rows if row["status"] not in ("refused", "rejected")]
+            missing = [row for row in rows if (row["generation_id"] or row["id"]) not in listed]
+            self._check(not missing, f"not listed: {missing}, but {_text(result)}")
 
     def _nothing_is_bought_twice(self) -> None:
         takes = defaultdict[str, set[int]](set)
@@ -460,9 +486,10 @@ class Judge:
             self._check("Traceback" not in said, f"stderr: {said}")
             self._check(client.process.returncode is not None, "a process is left behind")
         self._check(not self.errors, f"errors of the protocol: {self.errors}")
-        for ask, result in self.results:
+        for what, result in (*self.results, *self.looked):
             text = _text(result)
-            self._check("itself failed" not in text and "Traceback" not in text, f"{ask}: {text}")
+            self._check("itself failed" not in text and "Traceback" not in text, f"{what}: {text}")
+        for ask, result in self.results:
             content = result.get("structuredContent")
             if self.story.folder == "unusable" and content:
                 self._check("journal" in str(content.get("warnings")), f"{ask}: no word of the journal: {content}")
@@ -478,6 +505,23 @@ class Judge:
         strangers = {path.name for path in self.world.files() if path.parent == self.world.state_dir}
         strangers -= {"sandbox.sqlite3", "sandbox.sqlite3-wal", "sandbox.sqlite3-shm"}
         self._check(not strangers, f"beside the journal lie {strangers}")
+
+
+Q = TypeVar("Q", Ask, str)
+
+
+def _results(calls: "Iterable[tuple[Client, int, Q]]") -> Iterator[tuple[Q, dict[str, Any]]]:
+    """What calls were answered with, by what they asked for."""
+    for client, number, what in calls:
+        if "result" in (answer := client.answers.get(number, {})):
+            yield what, answer["result"]
+
+
+def _contents(calls: "Iterable[tuple[Client, int, Q]]") -> Iterator[tuple[Q, dict[str, Any]]]:
+    """Only what they were answered with that is no error."""
+    for what, result in _results(calls):
+        if content := result.get("structuredContent"):
+            yield what, content
 
 
 def _prompt_of(what: dict[str, Any]) -> str:
