@@ -435,3 +435,30 @@ async def test_the_server_s_end_waits_for_an_answer_that_is_on_its_way(open_desk
         assert (await desk.video(wait_s=0))["state"] == "unknown"
 
     assert [(row["status"], row["generation_id"]) for row in rows(tmp_path)] == [("submitted", *desk.world.jobs)]
+
+
+async def test_a_link_of_a_generation_counts_as_the_generation_in_a_process_that_has_not_seen_it(
+    desk, open_desk
+) -> None:
+    image = await desk.image()
+    first = await desk.video(start_image=image["image_url"])
+    charged = desk.charges
+
+    async with open_desk(beside=desk) as other:
+        again = await other.video(start_image=image["image_url"])
+
+    assert again["generation_id"] == first["generation_id"]
+    assert desk.charges == charged
+
+
+async def test_a_link_counts_as_the_same_before_and_after_the_list_has_shown_whose_it_is(desk, open_desk) -> None:
+    image = await desk.image()
+    async with open_desk(beside=desk) as restarted:
+        first = await restarted.video(start_image=image["image_url"])
+        charged = desk.charges
+        await restarted.call("list_generations")
+
+        again = await restarted.video(start_image=image["image_url"])
+
+    assert again["generation_id"] == first["generation_id"]
+    assert desk.charges == charged
