@@ -462,3 +462,21 @@ async def test_a_link_counts_as_the_same_before_and_after_the_list_has_shown_who
 
     assert again["generation_id"] == first["generation_id"]
     assert desk.charges == charged
+
+
+async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_for_each_other(desk) -> None:
+    cats = [f"https://example.com/cat.png?id={n}" for n in (1, 2)]
+    desk.wire.before.append(httpx.ReadError("never arrived"))
+
+    async with anyio.create_task_group() as tasks:
+        for number, cat in enumerate(cats):
+            tasks.start_soon(lambda cat=cat: desk.video(start_image=cat))
+            await anyio.sleep(0.5)
+            if number == 0:
+                desk.wire.after.append(httpx.ReadError("answer lost"))
+    await anyio.sleep(100)
+    for cat in cats:
+        await desk.video(start_image=cat)
+
+    bought = [job.request["keyframes"]["frame0"]["url"] for job in desk.world.jobs.values()]
+    assert len(bought) == len(set(bought))
