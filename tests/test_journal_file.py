@@ -797,3 +797,19 @@ async def test_no_secret_is_in_the_file(open_desk, tmp_path) -> None:
         AGENTS_SANDBOX_KEY.encode(),
     ):
         assert secret not in data, secret
+
+
+async def test_a_short_lock_changes_nothing_of_what_is_bought(open_desk, tmp_path) -> None:
+    async with open_desk(**AGENTS) as first:
+        clip = await first.video(resolution="1080p")
+    with locked_for_readers(tmp_path / ".luma-mcp" / "sandbox.sqlite3") as db:
+
+        async def release() -> None:
+            await anyio.sleep(1)
+            db.close()
+
+        async with open_desk(beside=first, **AGENTS) as later, anyio.create_task_group() as tasks:
+            tasks.start_soon(release)
+            longer = await later.call("extend_video", generation_id=clip["generation_id"], prompt="on it goes")
+
+    assert longer["resolution"] == "1080p"

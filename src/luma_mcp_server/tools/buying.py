@@ -41,6 +41,7 @@ async def own_clip(app: App, text: str, parameter: str) -> Generation:
 
 
 async def _finished(app: App, generation_id: str, parameter: str, kind: MediaType | None) -> Generation:
+    await app.jobs.readable()  # Luma's Agents API does not say of what size and length a clip is
     generation = await app.get(generation_id)
     if generation.state != "completed":
         todo = (
