@@ -3,6 +3,7 @@
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -813,3 +814,17 @@ async def test_a_short_lock_changes_nothing_of_what_is_bought(open_desk, tmp_pat
             longer = await later.call("extend_video", generation_id=clip["generation_id"], prompt="on it goes")
 
     assert longer["resolution"] == "1080p"
+
+
+@pytest.mark.parametrize("lock", [locked, locked_for_readers])
+async def test_a_lock_is_met_by_many_questions_at_once_without_blocking_the_server(open_desk, tmp_path, lock) -> None:
+    async with open_desk(LUMA_MCP_BUDGET_USD="off") as first:
+        names = [(await first.video(f"lake {n}", wait_s=0))["generation_id"] for n in range(50)]
+        await anyio.sleep(60)
+    with lock(tmp_path / ".luma-mcp" / "sandbox.sqlite3"):
+        async with open_desk(beside=first) as later:
+            started = time.monotonic()  # SQLite waits by the real clock
+            await later.call("wait_for_generations", generation_ids=names, wait_s=0)
+            took = time.monotonic() - started
+
+    assert took < 4  # 5 and 15 s where each of the fifty waits
