@@ -603,7 +603,7 @@ async def test_a_lock_of_two_seconds_delays_a_purchase(desk, open_desk, tmp_path
             tasks.start_soon(release)
             started = anyio.current_time()
             made = await later.video("a lake", wait_s=0)
-            assert anyio.current_time() - started == pytest.approx(2, abs=0.1)
+            assert anyio.current_time() - started == pytest.approx(2.1, abs=0.15)  # it is tried every 0.2 s
             assert made["generation_id"]
             assert "warnings" not in made
 
