@@ -480,3 +480,25 @@ async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_
 
     bought = [job.request["keyframes"]["frame0"]["url"] for job in desk.world.jobs.values()]
     assert len(bought) == len(set(bought))
+
+
+async def test_an_answer_that_comes_late_does_not_undo_a_job_s_end(desk) -> None:
+    made = await desk.video("[sandbox:fail]", wait_s=0)
+
+    class Late(httpx.AsyncBaseTransport):
+        late = [28.0]
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await inner.handle_async_request(request)
+            if self.late:
+                await anyio.sleep(self.late.pop())
+            return answer
+
+    inner, desk.wire.inner = desk.wire.inner, Late()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: desk.call("get_generation", generation_id=made["generation_id"]))
+        await anyio.sleep(20)
+        assert (await desk.call("get_generation", generation_id=made["generation_id"]))["state"] == "failed"
+
+    assert [row["status"] for row in rows(desk.folder.parent)] == ["failed"]
+    assert (await desk.call("get_account"))["spent_24h_usd"] == 0

@@ -259,11 +259,11 @@ class Journal:
         self._update("id = ? AND status = 'unknown'", (row.id,), looks=row.looks + 1, **verdict)
 
     def saw(self, *generations: Generation) -> None:
-        """Note how generations stand that are a purchase's."""
+        """Note how generations stand that are a purchase's. An end is final: an answer that comes late undoes none."""
         seen = {one.generation_id: one for one in generations if one.generation_id}
         where = f"generation_id IN ({', '.join('?' * len(seen))}) AND {self._own}"
         known = self._all(where, *seen, *self._accounts)
-        changed = [row for row in known if row.status != "deleted" and row.state != seen[str(row.generation_id)].state]
+        changed = [row for row in known if not row.finished and row.state != seen[str(row.generation_id)].state]
         if not changed:
             return
 
@@ -272,7 +272,7 @@ class Journal:
                 changes = _standing(seen[str(row.generation_id)])
                 if changes["holds"]:
                     del changes["holds"]  # another purchase may have taken its place meanwhile
-                _set(db, "id = ? AND status <> 'deleted'", (row.id,), changes)
+                _set(db, f"id = ? AND {_OPEN}", (row.id,), changes)
 
         self._file.write(work)
 
