@@ -828,3 +828,15 @@ async def test_a_lock_is_met_by_many_questions_at_once_without_blocking_the_serv
             took = time.monotonic() - started
 
     assert took < 4  # 5 and 15 s where each of the fifty waits
+
+
+async def test_a_server_ends_in_order_though_the_file_that_is_back_is_locked(open_desk, tmp_path) -> None:
+    folder = tmp_path / ".luma-mcp"
+    folder.write_text("in the way")
+    async with open_desk() as desk:
+        assert warned(await desk.video(), "kept in memory")
+        folder.unlink()
+        folder.mkdir()
+        lock = opened(folder / "sandbox.sqlite3")
+        lock.execute("BEGIN EXCLUSIVE")
+    lock.close()

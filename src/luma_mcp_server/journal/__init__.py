@@ -317,7 +317,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again. What is in memory is written to it where that can be."""
-        self._file.return_to_file()
+        with suppress(JournalBusy):
+            self._file.return_to_file()
         self._file.close()
 
     # Inside.
