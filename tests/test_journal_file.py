@@ -840,3 +840,11 @@ async def test_a_server_ends_in_order_though_the_file_that_is_back_is_locked(ope
         lock = opened(folder / "sandbox.sqlite3")
         lock.execute("BEGIN EXCLUSIVE")
     lock.close()
+
+
+async def test_what_happened_to_the_journal_is_said_even_if_the_first_job_failed(open_desk, file) -> None:
+    file.write_bytes(b"no database" * 1000)
+    async with open_desk() as desk:
+        await desk.refusal("generate_video", prompt="[sandbox:fail]")
+
+        assert warned(await desk.video(), "The journal could not be read")

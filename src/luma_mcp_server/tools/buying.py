@@ -184,7 +184,7 @@ async def buy(
             for file in call.files:
                 app.inputs.release(file)
         row = bought.row
-        warnings = (*draft.warnings, *settings.misspelt, *app.journal.notices())
+        warnings = (*draft.warnings, *settings.misspelt)
         more: dict[str, Any] = {"reused": bought.reused or None, "estimated_cost_usd": 0.0 if bought.reused else price}
         if bought.reused and row.generation_id:
             another = f"For another version call again with take={app.journal.next_take(row, request)}."
@@ -194,9 +194,8 @@ async def buy(
                 warnings = (*warnings, f"It has no published price: it counts ${usd:.2f} in the budget.")
             more["also_running"] = _also_running(app, row)
         if row.generation_id is None:
-            return app.present(
-                unanswered(row, bought.trouble, app.journal.next_take(row, request)), **more, warnings=warnings
-            )
+            made = unanswered(row, bought.trouble, app.journal.next_take(row, request))
+            return app.present(made, **more, warnings=(*warnings, *app.journal.notices()))
         generation = told_by(request, bought.generation or shown(row))
         usual = app.usual_seconds(row)
         call.expect(usual and usual - app.age(row))
@@ -207,6 +206,7 @@ async def buy(
         generation = await app.saved(generation, call.wait_until)
         sent = tuple(media.file.path for media in medias(request) if media.file) or None
         expected = round(usual) if usual and not generation.finished else None
+        warnings = (*warnings, *app.journal.notices())  # which are told once: not before there is a result to hold them
         return app.present(generation, expected_s=expected, files_sent=sent, **more, warnings=warnings)
 
 
