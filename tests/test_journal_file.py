@@ -848,3 +848,14 @@ async def test_what_happened_to_the_journal_is_said_even_if_the_first_job_failed
         await desk.refusal("generate_video", prompt="[sandbox:fail]")
 
         assert warned(await desk.video(), "The journal could not be read")
+
+
+async def test_no_signed_link_of_a_negative_prompt_or_in_capitals_is_in_the_file(desk, tmp_path) -> None:
+    clip = await desk.video("like HTTPS://cdn.example.com/a.png?Signature=secret-signature")
+    await desk.call(
+        "add_audio",
+        generation_id=clip["generation_id"],
+        negative_prompt="not https://cdn.example.com/a.mp3?Signature=secret-signature",
+    )
+
+    assert not any(b"secret-" in path.read_bytes() for path in (tmp_path / ".luma-mcp").iterdir())
