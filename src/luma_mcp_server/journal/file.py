@@ -26,7 +26,7 @@ _VERSIONS = (
         taken_at REAL, took_s REAL, refunded INTEGER NOT NULL, looks INTEGER NOT NULL, holds INTEGER NOT NULL, said TEXT
     );
     CREATE UNIQUE INDEX one_purchase ON jobs (account, identity) WHERE holds = 1;
-    CREATE UNIQUE INDEX one_row ON jobs (account, generation_id) WHERE generation_id IS NOT NULL;
+    CREATE UNIQUE INDEX one_row ON jobs (generation_id, account) WHERE generation_id IS NOT NULL;
     CREATE INDEX by_time ON jobs (submitted_at);
     CREATE INDEX spent ON jobs (account, submitted_at, usd)
         WHERE status NOT IN ('refused', 'rejected') AND refunded = 0;
