@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from ..backends import Backend, api_of, candidates, medias
-from ..errors import InvalidRequest, JobFailed, LumaServerError, Refused, StillUploading, TooManyRequests
+from ..errors import InvalidRequest, JobFailed, LumaServerError, NotFound, Refused, StillUploading, TooManyRequests
 from ..media import guess_type
 from ..models import Generation, Media, MediaType, Request
 from ..polling import first_gap
@@ -354,7 +354,10 @@ async def _awaited(app: App, call: Call, generation: Generation, trouble: LumaSe
             await watch.ended.wait()
     latest = watch.generation or generation
     app.remember(latest)
-    if (error := watch.error or (None if watch.generation else trouble)) is not None:
+    error = watch.error or (None if watch.generation else trouble)
+    if isinstance(error, NotFound) and watch.ended.is_set():
+        return latest.with_(warnings=(f"Its state is as it was last seen. {error}",))
+    if error is not None:
         return latest.with_(warnings=(f"The job goes on, but its state is old. {error}",))
     return latest
 
