@@ -485,13 +485,13 @@ async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_
 async def test_an_answer_that_comes_late_does_not_undo_a_job_s_end(desk) -> None:
     made = await desk.video("[sandbox:fail]", wait_s=0)
 
-    class Late(httpx.AsyncBaseTransport):
-        late = [28.0]
+    late = [28.0]
 
+    class Late(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             answer = await inner.handle_async_request(request)
-            if self.late:
-                await anyio.sleep(self.late.pop())
+            if late:
+                await anyio.sleep(late.pop())
             return answer
 
     inner, desk.wire.inner = desk.wire.inner, Late()
