@@ -628,3 +628,20 @@ async def test_a_foreign_link_is_refused_with_the_way_even_if_the_list_is_gone(b
     said = await both_desk.refusal("extend_video", generation_id="https://e.com/x.mp4", prompt="it goes on")
     assert "use modify_video" in said
     assert (await both_desk.call("list_generations"))["generations"] == []
+
+
+async def test_a_file_that_two_calls_need_is_kept_until_both_have_ended(agents_desk, tmp_path) -> None:
+    big = tmp_path / "big.jpg"
+    big.write_bytes(bytes.fromhex("ffd8ffe000104a46494600010100000100010000") + bytes(5_000_000))
+    other = (await agents_desk.image())["generation_id"]
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await anyio.sleep(4 if other in request.url.path and request.method == "GET" else 0)
+            return await inner.handle_async_request(request)
+
+    inner, agents_desk.wire.inner = agents_desk.wire.inner, Slow()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: agents_desk.image("both", image_refs=[str(big), other]))
+        await anyio.sleep(0.5)
+        await agents_desk.image("one", image_refs=[str(big)], wait_s=0)

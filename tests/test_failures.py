@@ -278,3 +278,18 @@ async def test_an_answer_of_another_shape_is_shown_as_far_as_it_goes(desk, answe
 
     assert shown["generation_id"] == answer["id"]
     assert shown["state"] == (answer["state"] or "unknown")
+
+
+async def test_a_refusal_for_want_of_credit_does_not_wait_for_a_balance_that_trickles_in(desk) -> None:
+    class Trickle(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await anyio.sleep(70 if request.url.path.endswith("/credits") else 0)
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Trickle()
+    started = anyio.current_time()
+
+    said = await desk.refusal("generate_video", prompt="a lake [sandbox:credits]")
+
+    assert "too little credit" in said
+    assert anyio.current_time() - started < 5

@@ -435,3 +435,70 @@ async def test_the_server_s_end_waits_for_an_answer_that_is_on_its_way(open_desk
         assert (await desk.video(wait_s=0))["state"] == "unknown"
 
     assert [(row["status"], row["generation_id"]) for row in rows(tmp_path)] == [("submitted", *desk.world.jobs)]
+
+
+async def test_a_link_of_a_generation_counts_as_the_generation_in_a_process_that_has_not_seen_it(
+    desk, open_desk
+) -> None:
+    image = await desk.image()
+    first = await desk.video(start_image=image["image_url"])
+    charged = desk.charges
+
+    async with open_desk(beside=desk) as other:
+        again = await other.video(start_image=image["image_url"])
+
+    assert again["generation_id"] == first["generation_id"]
+    assert desk.charges == charged
+
+
+async def test_a_link_counts_as_the_same_before_and_after_the_list_has_shown_whose_it_is(desk, open_desk) -> None:
+    image = await desk.image()
+    async with open_desk(beside=desk) as restarted:
+        first = await restarted.video(start_image=image["image_url"])
+        charged = desk.charges
+        await restarted.call("list_generations")
+
+        again = await restarted.video(start_image=image["image_url"])
+
+    assert again["generation_id"] == first["generation_id"]
+    assert desk.charges == charged
+
+
+async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_for_each_other(desk) -> None:
+    cats = [f"https://example.com/cat.png?id={n}" for n in (1, 2)]
+    desk.wire.before.append(httpx.ReadError("never arrived"))
+
+    async with anyio.create_task_group() as tasks:
+        for number, cat in enumerate(cats):
+            tasks.start_soon(lambda cat=cat: desk.video(start_image=cat))
+            await anyio.sleep(0.5)
+            if number == 0:
+                desk.wire.after.append(httpx.ReadError("answer lost"))
+    await anyio.sleep(100)
+    for cat in cats:
+        await desk.video(start_image=cat)
+
+    bought = [job.request["keyframes"]["frame0"]["url"] for job in desk.world.jobs.values()]
+    assert len(bought) == len(set(bought))
+
+
+async def test_an_answer_that_comes_late_does_not_undo_a_job_s_end(desk) -> None:
+    made = await desk.video("[sandbox:fail]", wait_s=0)
+
+    late = [28.0]
+
+    class Late(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await inner.handle_async_request(request)
+            if late:
+                await anyio.sleep(late.pop())
+            return answer
+
+    inner, desk.wire.inner = desk.wire.inner, Late()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: desk.call("get_generation", generation_id=made["generation_id"]))
+        await anyio.sleep(20)
+        assert (await desk.call("get_generation", generation_id=made["generation_id"]))["state"] == "failed"
+
+    assert [row["status"] for row in rows(desk.folder.parent)] == ["failed"]
+    assert (await desk.call("get_account"))["spent_24h_usd"] == 0

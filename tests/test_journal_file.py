@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -824,3 +825,64 @@ async def test_no_secret_is_in_the_file(open_desk, tmp_path) -> None:
         AGENTS_SANDBOX_KEY.encode(),
     ):
         assert secret not in data, secret
+
+
+async def test_a_short_lock_changes_nothing_of_what_is_bought(open_desk, tmp_path) -> None:
+    async with open_desk(**AGENTS) as first:
+        clip = await first.video(resolution="1080p")
+    with locked_for_readers(tmp_path / ".luma-mcp" / "sandbox.sqlite3") as db:
+
+        async def release() -> None:
+            await anyio.sleep(1)
+            db.close()
+
+        async with open_desk(beside=first, **AGENTS) as later, anyio.create_task_group() as tasks:
+            tasks.start_soon(release)
+            longer = await later.call("extend_video", generation_id=clip["generation_id"], prompt="on it goes")
+
+    assert longer["resolution"] == "1080p"
+
+
+@pytest.mark.parametrize("lock", [locked, locked_for_readers])
+async def test_a_lock_is_met_by_many_questions_at_once_without_blocking_the_server(open_desk, tmp_path, lock) -> None:
+    async with open_desk(LUMA_MCP_BUDGET_USD="off") as first:
+        names = [(await first.video(f"lake {n}", wait_s=0))["generation_id"] for n in range(50)]
+        await anyio.sleep(60)
+    with lock(tmp_path / ".luma-mcp" / "sandbox.sqlite3"):
+        async with open_desk(beside=first) as later:
+            started = time.monotonic()  # SQLite waits by the real clock
+            await later.call("wait_for_generations", generation_ids=names, wait_s=0)
+            took = time.monotonic() - started
+
+    assert took < 4  # 5 and 15 s where each of the fifty waits
+
+
+async def test_a_server_ends_in_order_though_the_file_that_is_back_is_locked(open_desk, tmp_path) -> None:
+    folder = tmp_path / ".luma-mcp"
+    folder.write_text("in the way")
+    async with open_desk() as desk:
+        assert warned(await desk.video(), "kept in memory")
+        folder.unlink()
+        folder.mkdir()
+        lock = opened(folder / "sandbox.sqlite3")
+        lock.execute("BEGIN EXCLUSIVE")
+    lock.close()
+
+
+async def test_what_happened_to_the_journal_is_said_even_if_the_first_job_failed(open_desk, file) -> None:
+    file.write_bytes(b"no database" * 1000)
+    async with open_desk() as desk:
+        await desk.refusal("generate_video", prompt="[sandbox:fail]")
+
+        assert warned(await desk.video(), "The journal could not be read")
+
+
+async def test_no_signed_link_of_a_negative_prompt_or_in_capitals_is_in_the_file(desk, tmp_path) -> None:
+    clip = await desk.video("like HTTPS://cdn.example.com/a.png?Signature=secret-signature")
+    await desk.call(
+        "add_audio",
+        generation_id=clip["generation_id"],
+        negative_prompt="not https://cdn.example.com/a.mp3?Signature=secret-signature",
+    )
+
+    assert not any(b"secret-" in path.read_bytes() for path in (tmp_path / ".luma-mcp").iterdir())

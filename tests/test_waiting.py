@@ -140,6 +140,7 @@ async def test_a_job_that_is_deleted_meanwhile_is_not_waited_for_any_longer(desk
 
     assert anyio.current_time() - started < 20
     assert "knows no such generation" in made["warnings"][0]
+    assert "goes on" not in made["warnings"][0]
 
 
 async def test_waiting_for_unknown_ids_alone_is_an_error(desk) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -108,6 +109,7 @@ class Inputs:
         self._running: dict[str, _Running] = {}
         # By digest. How long Luma keeps a file is not known: an id that it refuses is forgotten.
         self._sources: dict[str, _Source] = {}
+        self._held = Counter[str]()
         self._ready: dict[str, str] = {}
 
     async def inspect(self, text: str, parameter: str, kinds: Collection[MediaType], *, until: float) -> LocalFile:
@@ -130,8 +132,8 @@ class Inputs:
                 f"There was no time left to read {parameter}. Nothing was bought. Allow more time (wait_s, "
                 "LUMA_MCP_WAIT_S), or copy the file to a faster disk."
             )
-        if source.data is None:
-            self._sources[source.digest] = source
+        self._sources[source.digest] = source
+        self._held[source.digest] += 1
         return LocalFile(
             path=source.path,
             media_type=source.media_type,
@@ -171,8 +173,10 @@ class Inputs:
         return await self.upload(await self.inspect(text, parameter, kinds, until=until), until=until, say=say)
 
     def release(self, file: LocalFile) -> None:
-        """Let go of what `inspect` read; an upload under way has its own hold of it."""
-        self._sources.pop(file.digest, None)
+        """Let go of what `inspect` read, once for each time; an upload under way has its own hold of it."""
+        self._held[file.digest] -= 1
+        if self._held[file.digest] <= 0:
+            del self._held[file.digest], self._sources[file.digest]
 
     def forget(self, file: LocalFile) -> None:
         """Send the file anew the next time: Luma did not know its id any more."""

@@ -148,6 +148,14 @@ class Jobs:
         except TooManyRequests:
             return None  # `buy` waits and tries again, like the call that is making that purchase
 
+    async def readable(self) -> None:
+        """Wait until the journal can be read: what it knows of a clip decides what is bought.
+
+        Raises:
+            JournalBusy: another process keeps it locked.
+        """
+        await self._patiently(partial(self._journal.row, ""), float("inf"))
+
     async def allow(self, usd: float, until: float) -> None:
         """Refuse what the journal would not allow to buy: see `Journal.allow`."""
         await self._patiently(partial(self._journal.allow, usd), until)

@@ -34,7 +34,7 @@ def plain_url(url: str) -> str:
 
 def plain_text(text: str) -> str:
     """A text whose links are plain."""
-    return re.sub(r"https?://\S+", lambda link: plain_url(link[0]), text)
+    return re.sub(r"https?://\S+", lambda link: plain_url(link[0]), text, flags=re.IGNORECASE)
 
 
 class Value(BaseModel):

@@ -137,17 +137,19 @@ class Journal:
     def is_ambiguous(self, row: Row) -> bool:
         """Whether a job in Luma's list could as well be another purchase's.
 
-        That is one of the same request that waits for Luma's answer just now; or, since Luma does not say what it made
-        larger or gave sound to, any other such purchase that is open.
+        That is one of the same request that waits for Luma's answer just now; one whose request differs only in what is
+        not kept, such as the query of a link; or, since Luma does not say what it made larger or gave sound to, any
+        other such purchase that is open.
         """
         same = "request = ? AND status = 'submitting' AND submitted_at > ?"
         # One whose POST had ended before this one's began can't have made a job since.
         alike = "kind = ? AND kind IN ('UpscaleRequest', 'AudioRequest') AND request <> ? AND submitted_at > ?"
+        stripped = "request = ? AND take = ? AND identity <> ? AND submitted_at > ?"
         where = f"account = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND submitted_at > ?"
         alive, begun = self._time() - OWNED_S, row.submitted_at - OWNED_S
         values = (row.account, row.id, min(alive, begun), row.request, alive, row.kind, row.request, begun)
-        where = f"{where} AND (({same}) OR ({alike}))"
-        return self._one(where, *values) is not None
+        where = f"{where} AND (({same}) OR ({alike}) OR ({stripped}))"
+        return self._one(where, *values, row.request, row.take, row.identity, begun) is not None
 
     def usual_seconds(self, shape: str) -> float | None:
         """How long such jobs took: the median of the last 20, once there are 5."""
@@ -257,11 +259,11 @@ class Journal:
         self._update("id = ? AND status = 'unknown'", (row.id,), looks=row.looks + 1, **verdict)
 
     def saw(self, *generations: Generation) -> None:
-        """Note how generations stand that are a purchase's."""
+        """Note how generations stand that are a purchase's. An end is final: an answer that comes late undoes none."""
         seen = {one.generation_id: one for one in generations if one.generation_id}
         where = f"generation_id IN ({', '.join('?' * len(seen))}) AND {self._own}"
         known = self._all(where, *seen, *self._accounts)
-        changed = [row for row in known if row.status != "deleted" and row.state != seen[str(row.generation_id)].state]
+        changed = [row for row in known if not row.finished and row.state != seen[str(row.generation_id)].state]
         if not changed:
             return
 
@@ -270,7 +272,7 @@ class Journal:
                 changes = _standing(seen[str(row.generation_id)])
                 if changes["holds"]:
                     del changes["holds"]  # another purchase may have taken its place meanwhile
-                _set(db, "id = ? AND status <> 'deleted'", (row.id,), changes)
+                _set(db, f"id = ? AND {_OPEN}", (row.id,), changes)
 
         self._file.write(work)
 
@@ -315,7 +317,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again. What is in memory is written to it where that can be."""
-        self._file.return_to_file()
+        with suppress(JournalBusy):
+            self._file.return_to_file()
         self._file.close()
 
     # Inside.

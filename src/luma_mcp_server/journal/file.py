@@ -26,7 +26,7 @@ _VERSIONS = (
         taken_at REAL, took_s REAL, refunded INTEGER NOT NULL, looks INTEGER NOT NULL, holds INTEGER NOT NULL, said TEXT
     );
     CREATE UNIQUE INDEX one_purchase ON jobs (account, identity) WHERE holds = 1;
-    CREATE UNIQUE INDEX one_row ON jobs (account, generation_id) WHERE generation_id IS NOT NULL;
+    CREATE UNIQUE INDEX one_row ON jobs (generation_id, account) WHERE generation_id IS NOT NULL;
     CREATE INDEX by_time ON jobs (submitted_at);
     CREATE INDEX spent ON jobs (account, submitted_at, usd)
         WHERE status NOT IN ('refused', 'rejected') AND refunded = 0;
@@ -72,6 +72,9 @@ class JournalFile:
         self._rescued: list[Values] = []
         """Rows of an earlier file, for the one that comes after it."""
 
+        self._patience_s = _BUSY_S
+        """None once the file was found locked, so that fifty questions don't each wait; back with the next write."""
+
         self._since = 0.0
         """Since when the record has been in memory."""
 
@@ -101,11 +104,14 @@ class JournalFile:
             try:
                 with _transaction(db):
                     _check_version(db)
-                    return work(db)
+                    found = work(db)
             except sqlite3.IntegrityError:
                 raise
             except sqlite3.Error as error:
                 self._cope(error)
+            else:
+                self._wait_for_others(_BUSY_S)
+                return found
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -171,7 +177,7 @@ class JournalFile:
         # SQLite would make it readable for others, and its side files take their mode from it.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._id = _id_of(self.path)
-        db = _connected(self.path)
+        db = _connected(self.path, timeout=self._patience_s)
         try:
             # Before anything is changed in what may not be ours.
             self.ahead = _ahead(db)
@@ -206,7 +212,14 @@ class JournalFile:
         else:
             self._keep_in_memory(error)
 
+    def _wait_for_others(self, seconds: float) -> None:
+        if seconds != self._patience_s:
+            self._patience_s = seconds
+            if self._db is not None:
+                self._db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+
     def _busy(self) -> JournalBusy:
+        self._wait_for_others(0.0)
         return JournalBusy(
             f"Another program keeps the journal {self.path} locked. Nothing was sent or charged. Close what holds it, "
             "then call again."
@@ -270,9 +283,9 @@ class _HasMovedOn(sqlite3.DatabaseError):
     """A newer version of this server has migrated the file while it was open."""
 
 
-def _connected(path: Path | str, **options: Any) -> sqlite3.Connection:
+def _connected(path: Path | str, *, timeout: float = _BUSY_S, **options: Any) -> sqlite3.Connection:
     db: sqlite3.Connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, **options
+        path, timeout=timeout, isolation_level=None, check_same_thread=False, **options
     )
     return db
 

@@ -106,12 +106,12 @@ def written(request: Request) -> str:
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(plain(one) for one in value)
+        if isinstance(value, str):
+            return plain_text(value)
         if not isinstance(value, Media):
             return value
         file = value.file and value.file.model_copy(update={"data": None, "path": ""})
         return value.model_copy(update={"url": plain_url(value.url), "file": file})
 
     changes = {name: plain(value) for name, value in vars(request).items()} | {"callback_url": None}
-    if prompt := getattr(request, "prompt", None):
-        changes["prompt"] = plain_text(prompt)
     return request.model_copy(update=changes).model_dump_json(exclude_defaults=True)

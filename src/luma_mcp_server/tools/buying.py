@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from ..backends import Backend, api_of, candidates, medias
-from ..errors import InvalidRequest, JobFailed, LumaServerError, Refused, StillUploading, TooManyRequests
+from ..errors import InvalidRequest, JobFailed, LumaServerError, NotFound, Refused, StillUploading, TooManyRequests
 from ..media import guess_type
 from ..models import Generation, Media, MediaType, Request
 from ..polling import first_gap
@@ -41,6 +41,7 @@ async def own_clip(app: App, text: str, parameter: str) -> Generation:
 
 
 async def _finished(app: App, generation_id: str, parameter: str, kind: MediaType | None) -> Generation:
+    await app.jobs.readable()  # Luma's Agents API does not say of what size and length a clip is
     generation = await app.get(generation_id)
     if generation.state != "completed":
         todo = (
@@ -183,7 +184,7 @@ async def buy(
             for file in call.files:
                 app.inputs.release(file)
         row = bought.row
-        warnings = (*draft.warnings, *settings.misspelt, *app.journal.notices())
+        warnings = (*draft.warnings, *settings.misspelt)
         more: dict[str, Any] = {"reused": bought.reused or None, "estimated_cost_usd": 0.0 if bought.reused else price}
         if bought.reused and row.generation_id:
             another = f"For another version call again with take={app.journal.next_take(row, request)}."
@@ -193,9 +194,8 @@ async def buy(
                 warnings = (*warnings, f"It has no published price: it counts ${usd:.2f} in the budget.")
             more["also_running"] = _also_running(app, row)
         if row.generation_id is None:
-            return app.present(
-                unanswered(row, bought.trouble, app.journal.next_take(row, request)), **more, warnings=warnings
-            )
+            made = unanswered(row, bought.trouble, app.journal.next_take(row, request))
+            return app.present(made, **more, warnings=(*warnings, *app.journal.notices()))
         generation = told_by(request, bought.generation or shown(row))
         usual = app.usual_seconds(row)
         call.expect(usual and usual - app.age(row))
@@ -206,6 +206,7 @@ async def buy(
         generation = await app.saved(generation, call.wait_until)
         sent = tuple(media.file.path for media in medias(request) if media.file) or None
         expected = round(usual) if usual and not generation.finished else None
+        warnings = (*warnings, *app.journal.notices())  # which are told once: not before there is a result to hold them
         return app.present(generation, expected_s=expected, files_sent=sent, **more, warnings=warnings)
 
 
@@ -353,7 +354,10 @@ async def _awaited(app: App, call: Call, generation: Generation, trouble: LumaSe
             await watch.ended.wait()
     latest = watch.generation or generation
     app.remember(latest)
-    if (error := watch.error or (None if watch.generation else trouble)) is not None:
+    error = watch.error or (None if watch.generation else trouble)
+    if isinstance(error, NotFound) and watch.ended.is_set():
+        return latest.with_(warnings=(f"Its state is as it was last seen. {error}",))
+    if error is not None:
         return latest.with_(warnings=(f"The job goes on, but its state is old. {error}",))
     return latest
 
