@@ -129,6 +129,13 @@ class Journal:
         """Whether a generation is some purchase's already, with whichever key it was made."""
         return self._one("generation_id = ?", generation_id) is not None
 
+    def whose(self, link: str) -> str | None:
+        """The generation that a link, without its query, belongs to; nothing while the file is locked."""
+        sql, values = f"SELECT generation_id FROM links WHERE link = ? AND {self._own}", (link, *self._accounts)
+        with suppress(JournalBusy):
+            return next((name for (name,) in self._file.read(lambda db: db.execute(sql, values).fetchall())), None)
+        return None
+
     def is_new(self, generation_id: str) -> bool:
         """Whether a generation was bought so recently that Luma may not find it yet."""
         row = self.of(generation_id)
@@ -275,6 +282,10 @@ class Journal:
                 _set(db, f"id = ? AND {_OPEN}", (row.id,), changes)
 
         self._file.write(work)
+
+    def note_links(self, links: Collection[tuple[str, str, str]]) -> None:
+        """Note whose links are: account, link without its query, generation id. What is known stays as it is."""
+        self._file.write(lambda db: db.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?)", links))
 
     def ended_now(self, generation_id: str) -> None:
         """A job's end has been seen soon after it came, so that others can be told how long such jobs take."""

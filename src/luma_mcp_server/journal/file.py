@@ -34,6 +34,9 @@ _VERSIONS = (
     CREATE INDEX by_state ON jobs (account, state, submitted_at);
     CREATE INDEX open ON jobs (account, submitted_at) WHERE status IN ('submitting', 'submitted', 'unknown');
     CREATE INDEX by_shape ON jobs (account, shape, submitted_at) WHERE took_s IS NOT NULL;
+    CREATE TABLE links (
+        account TEXT NOT NULL, link TEXT NOT NULL, generation_id TEXT NOT NULL, PRIMARY KEY (account, link)
+    ) WITHOUT ROWID;
     """,
 )
 """What makes a file of each version out of the one before; a file's user_version says how far it is."""
@@ -335,25 +338,30 @@ def _version(db: sqlite3.Connection) -> int:
         db.execute("BEGIN")
     try:
         [(version,)], [(owner,)] = db.execute("PRAGMA user_version"), db.execute("PRAGMA application_id")
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-        columns = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
+        columns = _columns_of(db)
     finally:
         if alone and db.in_transaction:
             db.execute("ROLLBACK")
-    if owner not in (0, _OURS) or (version and not owner) or (tables and not version):
+    if owner not in (0, _OURS) or (version and not owner) or (columns and not version):
         raise _NotOurs("it is another program's database")
     if version == len(_VERSIONS) and columns != _columns():
-        raise _NotOurs("it has lost its table, or a part of it")
+        raise _NotOurs("it has lost a table, or a part of one")
     return int(version)
 
 
+def _columns_of(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """All the columns of a file, each with its table."""
+    tables = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+    return set(db.execute(f"SELECT made.name, part.name FROM ({tables}) AS made, pragma_table_info(made.name) AS part"))
+
+
 @cache
-def _columns() -> set[str]:
-    """The columns of our version's table."""
+def _columns() -> set[tuple[str, str]]:
+    """The columns of our version."""
     with closing(_memory()) as db:
         for script in _VERSIONS:
             db.executescript(script)
-        return {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
+        return _columns_of(db)
 
 
 def _ahead(db: sqlite3.Connection) -> str | None:

@@ -175,15 +175,33 @@ class App:
         hosts = (urlsplit(url).hostname or "" for url in (self.settings.base_url, self.settings.agents_url))
         return next(filter(is_loopback, hosts), None)
 
-    def remember(self, generation: Generation) -> None:
-        """Note which links and which file are a generation's, so that they can stand for it."""
-        if generation.generation_id is None:
-            return
-        for place in (generation.video_url, generation.image_url, generation.thumbnail_url, generation.file_path):
-            if place:
-                self.seen[_place(place)] = generation.generation_id
+    def remember(self, *generations: Generation) -> None:
+        """Note which links and which file are a generation's, so that they can stand for it.
+
+        Links are kept for the next process too, as the same call must not mean something else there; not so a file,
+        which may be another one by then.
+        """
+        new: list[tuple[str, str, str]] = []
+        for one in generations:
+            if one.generation_id is None or one.api is None:
+                continue
+            account = self.settings.account(one.api)
+            for link in map(_place, filter(None, (one.video_url, one.image_url, one.thumbnail_url))):
+                if link not in self.seen:
+                    new.append((account, link, one.generation_id))
+                    self.seen[link] = one.generation_id
+            if one.file_path:
+                self.seen[_place(one.file_path)] = one.generation_id
         while len(self.seen) > _MOST_SEEN:
             del self.seen[next(iter(self.seen))]
+        if new:
+            with suppress(JournalBusy):
+                self.journal.note_links(new)
+
+    def owner(self, text: str) -> str | None:
+        """The generation that a link or a saved file is known to be of."""
+        place = _place(text)
+        return self.seen.get(place) or (self.journal.whose(place) if "://" in place else None)
 
     def saw(self, *generations: Generation) -> None:
         """Note in the journal how generations stand."""
@@ -253,7 +271,7 @@ class App:
                 )
             text = row.generation_id
         plain, weight = text.strip().partition("#weight=")[::2]
-        if known := self.seen.get(_place(plain)):
+        if known := self.owner(plain):
             text = f"{known}#weight={weight}" if weight else known
         return parse_reference(text, parameter, media=media, weighted=weighted, own_host=self.own_host)
 
@@ -268,12 +286,11 @@ class App:
             return reference.value
         if "dream_machine" in self.settings.apis:
             try:
-                for generation in (await self.dream_machine.list(100, 0))[0]:
-                    self.remember(generation)
+                self.remember(*(await self.dream_machine.list(100, 0))[0])
             except LumaServerError:
                 if "agents" not in self.settings.apis:
                     raise  # there is nowhere else that the link could belong to
-        if known := self.seen.get(_place(reference.value)):
+        if known := self.owner(reference.value):
             return known
         raise InvalidRequest(
             f"{parameter} is a URL of none of your newest 100 generations. Nothing was sent. Use the generation's id "

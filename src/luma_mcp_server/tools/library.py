@@ -222,8 +222,7 @@ async def _dream_machine_rows(app: App, state: str | None, wanted: int) -> Page:
         rows |= {one.generation_id: one for one in page if one.generation_id and state in (None, one.state)}
         if not more or len(rows) >= wanted:
             break
-    for generation in read:
-        app.remember(generation)
+    app.remember(*read)
     app.saw(*read)
     times = [one.created_at.timestamp() for one in rows.values() if one.created_at]
     return Page(rows, len(read), more and len(rows) < wanted, min(times, default=float("inf")) if more else None)
