@@ -20,6 +20,38 @@ async def test_a_clip_is_saved_once_however_often_it_is_waited_for(desk) -> None
     assert Path(made["file_path"]).read_bytes()[4:8] == b"ftyp"
 
 
+async def test_calls_that_wait_for_one_clip_at_once_save_it_once(open_desk) -> None:
+    async with open_desk() as desk, open_desk(beside=desk) as other:
+        made = await desk.video(wait_s=0)
+        paths = []
+
+        async def wait(where) -> None:
+            waited = await where.call("wait_for_generations", generation_ids=[made["generation_id"]])
+            paths.append(waited["generations"][0]["file_path"])
+
+        async with anyio.create_task_group() as tasks:
+            for where in (desk, desk, desk, other, other):
+                tasks.start_soon(wait, where)
+
+        [saved] = desk.folder.iterdir()
+        assert paths == [str(saved)] * 5
+        assert saved.stem.endswith(made["generation_id"])
+        for where in (desk, other):
+            assert sum("/media/" in request.url.path for request in where.wire.sent) <= 1
+
+
+async def test_half_a_file_that_a_killed_server_left_makes_no_copies(desk) -> None:
+    made = await desk.video(wait_s=0)
+    desk.folder.mkdir()
+    left = desk.folder / f"a-quiet-lake-{made['generation_id']}.mp4.part"
+    left.write_text("half")
+
+    for _ in range(3):
+        await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+
+    assert sorted(desk.folder.iterdir()) == [left.with_suffix(""), left]
+
+
 async def test_a_name_can_be_chosen_and_nothing_is_overwritten(desk) -> None:
     made = await desk.video()
 

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -190,6 +191,8 @@ class Files:
 
     def __init__(self, http: Callable[[], "httpx.AsyncClient"], folder: Path | None, own_host: str | None) -> None:
         self._http, self._folder, self._own_host = http, folder, own_host
+        self._saving: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        """Generations that are being saved under their own names: whoever else wants one waits for its file."""
 
     async def save(self, generation: Generation, filename: str | None = None) -> Path:
         """Save a completed generation, and say where.
@@ -209,9 +212,10 @@ class Files:
             raise FileFailed("Luma gave no link to the file. Ask again with get_generation.")
         try:
             await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
-            if not filename and (path := self.saved(generation)):
-                return path
-            return await self._fetch(url, stem)
+            if filename:
+                return await self._fetch(url, stem)
+            async with self._saving.setdefault(stem, anyio.Lock()):
+                return self.saved(generation) or await self._fetch(url, stem, generation)
         except OSError as error:
             raise FileFailed(
                 f"The file could not be written to {self._folder} ({error.strerror or type(error).__name__}). "
@@ -226,7 +230,7 @@ class Files:
         names = (self._folder / f"{stem}.{ending}" for ending in ("mp4", "jpg", "png", "webp", "webm"))
         return next((path for path in names if path.is_file()), None)
 
-    async def _fetch(self, url: str, stem: str) -> Path:
+    async def _fetch(self, url: str, stem: str, named_for: Generation | None = None) -> Path:
         import httpx
 
         assert self._folder is not None
@@ -248,7 +252,11 @@ class Files:
                             if written > _MAX_DOWNLOAD:
                                 raise FileFailed("The file is larger than 2 GiB and was not saved: use the link.")
                             await file.write(chunk)
-                    part.rename(path)
+                    if named_for is None:
+                        part.rename(path)
+                    else:  # another server may have saved it; its part file, or one left behind, leaves the name free
+                        path = self.saved(named_for) or part.replace(self._folder / f"{stem}.{ending}")
+                        part.unlink(missing_ok=True)
                 except BaseException:
                     part.unlink(missing_ok=True)
                     raise
