@@ -102,7 +102,8 @@ class Counter:
         say: Callable[[str], object] | None = None,
     ) -> LocalFile:
         until = anyio.current_time() + within
-        return await self.inputs.take(str(text), "start_image", kinds, until=until, say=say or self.said.append)
+        file = await self.inputs.inspect(str(text), "start_image", kinds, until=until)
+        return await self.inputs.upload(file, until=until, say=say or self.said.append)
 
     async def refusal(self, text: str | Path, kinds: Collection[str] = BOTH) -> str:
         """What is said of an input that must not be taken; nothing may have been sent."""

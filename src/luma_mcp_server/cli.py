@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -144,6 +145,18 @@ def _open_http(settings: Settings) -> "httpx.AsyncClient":
     )
 
 
+_ESCAPE = re.compile(rb"\\u[Dd][89ABab]..\\u[Dd][C-Fc-f]..|\\u[Dd][89A-Fa-f]..|\\.")
+
+
+def _readable(line: bytes) -> bytes:
+    """A message without half characters, as JavaScript writes a cut-off emoji: the SDK would drop it unanswered."""
+
+    def whole(escape: re.Match[bytes]) -> bytes:
+        return b"\\ufffd" if len(escape[0]) == 6 else escape[0]
+
+    return _ESCAPE.sub(whole, line) if b"\\ud" in line or b"\\uD" in line else line
+
+
 _GRACE_S = 1.5
 """Seconds from the end of standard input, or a signal, to the end of the process, whatever hangs."""
 
@@ -169,8 +182,9 @@ def _run_until_stdin_ends(server: "MCPServer[Any]") -> int:
         timer.start()
 
     def pump() -> None:
-        with suppress(OSError):
-            while data := os.read(real, 65536):
+        with suppress(OSError), os.fdopen(real, "rb") as lines:
+            for line in lines:
+                data = _readable(line)
                 while data:
                     data = data[os.write(writer, data) :]
         end()
@@ -253,9 +267,8 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
             verdict = standing.message or "it answers and accepts the key."
             balance = "" if standing.balance_usd is None else f" Balance: ${standing.balance_usd:.2f}."
             print(f"{_NAMES[standing.api]} at {hosts[standing.api]}, with {key}: {verdict}{balance}")
-        said = {standing.message for standing in found.apis}
         for warning in found.warnings or ():
-            if warning not in said:
+            if not any(warning in (standing.message or "") for standing in found.apis):
                 print(warning)
         return 0 if not found.warnings and all(standing.key_accepted for standing in found.apis) else 1
 

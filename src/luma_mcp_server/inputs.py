@@ -160,18 +160,6 @@ class Inputs:
             return file
         return file.model_copy(update={"file_id": await self._sent(self._sources[file.digest], until, say)})
 
-    async def take(
-        self,
-        text: str,
-        parameter: str,
-        kinds: Collection[MediaType],
-        *,
-        until: float,
-        say: Callable[[str], None],
-    ) -> LocalFile:
-        """Both: read what a parameter names, and make it ready to be sent."""
-        return await self.upload(await self.inspect(text, parameter, kinds, until=until), until=until, say=say)
-
     def release(self, file: LocalFile) -> None:
         """Let go of what `inspect` read, once for each time; an upload under way has its own hold of it."""
         self._held[file.digest] -= 1

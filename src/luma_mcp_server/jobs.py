@@ -50,7 +50,7 @@ _ELSEWHERE_GAP_S = 0.25
 _LOOKS_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds after an answer was lost at which Luma's list is searched."""
 
-_LATER_LOOKS_S = (0.0, 2.0, 5.0, 15.0, 30.0, 60.0)
+_LATER_LOOKS_S = (0.0, *_LOOKS_S)
 """The same for a later call that needs to know."""
 
 
@@ -149,7 +149,7 @@ class Jobs:
             return None  # `buy` waits and tries again, like the call that is making that purchase
 
     async def readable(self) -> None:
-        """Wait until the journal can be read: what it knows of a clip decides what is bought.
+        """Wait until the journal can be read: what it knows of a clip or a link decides what is bought.
 
         Raises:
             JournalBusy: another process keeps it locked.

@@ -28,13 +28,18 @@ REQUEST_PREFIX = "request-"
 def plain_url(url: str) -> str:
     """A link without what may sign it, and without a password."""
     scheme, slashes, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    host, slash, path = rest.partition("/")
+    host, slash, path = rest.partition(";")[0].partition("/")
     return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def plain_text(text: str) -> str:
     """A text whose links are plain."""
     return re.sub(r"https?://\S+", lambda link: plain_url(link[0]), text, flags=re.IGNORECASE)
+
+
+def dollars(usd: float) -> str:
+    """An amount with the digits that tell it from its neighbours: $2.87, $0.0464."""
+    return f"${usd:.2f}" if round(usd, 2) == round(usd, 4) else f"${usd:.4f}"
 
 
 class Value(BaseModel):

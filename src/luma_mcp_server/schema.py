@@ -214,6 +214,7 @@ _SYNONYMS = {
     "n": "take",
     "seed": "take",
     "image_end_url": "end_image",
+    "ratio": "aspect_ratio",
     "video_id": "generation_id",
     "notify_hook": "callback_url",
 }

@@ -70,6 +70,15 @@ class Watches:
                 if self._watches.get(generation_id) is watch:
                     del self._watches[generation_id]
 
+    async def _known(self, generation_id: str) -> Generation:
+        """How a generation stands; that Luma does not know a new one is no answer yet."""
+        try:
+            return await self._get(generation_id)
+        except NotFound as missing:
+            if self._journal.is_new(generation_id):
+                raise AnswerLost(str(missing)) from missing
+            raise
+
     async def _ask(self, generation_id: str, watch: Watch, delay: float) -> None:
         with watch.scope:
             started, failures = anyio.current_time(), 0
@@ -78,7 +87,7 @@ class Watches:
             while not watch.ended.is_set():
                 retry_after = None
                 try:
-                    watch.generation = await self._get(generation_id)
+                    watch.generation = await self._known(generation_id)
                     watch.error, failures = None, 0
                     if watch.generation.finished:
                         watch.ended.set()
@@ -86,11 +95,9 @@ class Watches:
                             with suppress(JournalBusy):
                                 self._journal.ended_now(generation_id)
                     unfinished_at = anyio.current_time()
-                except (NotSent, AnswerLost, TooManyRequests, NotFound) as error:
+                except (NotSent, AnswerLost, TooManyRequests) as error:
                     watch.error, failures = error, failures + 1
-                    retry_after = error.retry_after if isinstance(error, AnswerLost | TooManyRequests) else None
-                    if isinstance(error, NotFound) and not self._journal.is_new(generation_id):
-                        watch.ended.set()
+                    retry_after = None if isinstance(error, NotSent) else error.retry_after
                 except Exception as error:  # noqa: BLE001 - handed to the calls that wait, which raise it
                     watch.error = error
                     watch.ended.set()

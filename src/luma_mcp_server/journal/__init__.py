@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from ..errors import JournalBusy, LumaServerError, OverBudget
-from ..models import Generation, Request
+from ..models import Generation, Request, dollars
 from .file import JournalFile
 from .rows import Row, identity_of, written
 
@@ -90,6 +90,9 @@ class Journal:
         self._total: tuple[Any, float] = None, 0.0
         """All that was spent, and the state of the record that it was added up from."""
 
+        self._locked_out = False
+        """Whether an answer was given without the record, since the last one that told so."""
+
     # Finding.
 
     def row(self, request_id: str) -> Row | None:
@@ -152,9 +155,10 @@ class Journal:
         # One whose POST had ended before this one's began can't have made a job since.
         alike = "kind = ? AND kind IN ('UpscaleRequest', 'AudioRequest') AND request <> ? AND submitted_at > ?"
         stripped = "request = ? AND take = ? AND identity <> ? AND submitted_at > ?"
-        where = f"account = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND submitted_at > ?"
+        # Two keys may be one account's at Luma.
+        where = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND submitted_at > ?"
         alive, begun = self._time() - OWNED_S, row.submitted_at - OWNED_S
-        values = (row.account, row.id, min(alive, begun), row.request, alive, row.kind, row.request, begun)
+        values = (row.api, row.id, min(alive, begun), row.request, alive, row.kind, row.request, begun)
         where = f"{where} AND (({same}) OR ({alike}) OR ({stripped}))"
         return self._one(where, *values, row.request, row.take, row.identity, begun) is not None
 
@@ -227,7 +231,9 @@ class Journal:
             _insert(db, row)
             return row
 
-        return self._file.write(work)
+        begun = self._file.write(work)
+        self._locked_out = False
+        return begun
 
     def taken(self, row: Row, generation: Generation) -> None:
         """Luma has taken the job."""
@@ -302,23 +308,23 @@ class Journal:
         """What the user should know of the journal: how it stands, and what happened since the last time."""
         told = [self._file.ahead] if self._file.ahead else []
         if self.problem:
-            told.append(
-                f"{self.problem} It is kept in memory: after a restart the budget begins anew, and the same call buys "
-                "again. Set LUMA_MCP_STATE_DIR to a folder that can be written."
+            what = (
+                "Nothing is bought without it, as a budget is set (LUMA_MCP_BUDGET_USD)."
+                if self._must_last
+                else "It is kept in memory: after a restart the budget begins anew, and the same call buys again."
             )
+            told.append(f"{self.problem} {what} Set LUMA_MCP_STATE_DIR to a folder that can be written.")
         with suppress(JournalBusy):
-            [(newest,)] = self._file.read(lambda db: db.execute("SELECT max(submitted_at) FROM jobs").fetchall())
-            if newest is not None and newest > self._time() + _SURE_AFTER_S:
-                told.append(
-                    f"This computer's clock has been set back: the journal holds a purchase of {_day(newest)}. Until "
-                    "then it counts in the budget, and the same call gives it back."
-                )
-        return told + self.news()
+            told.append(self._file.read(self._set_back).strip())
+        return [*filter(None, told), *self.news()]
 
     def news(self) -> list[str]:
         """What happened to the journal since the last time."""
         told = list(dict.fromkeys(self._file.notices))
+        if self._locked_out:
+            told.append(f"Another program keeps the journal {self.path} locked: this is without it.")
         self._file.notices.clear()
+        self._locked_out = False
         return told
 
     @property
@@ -352,7 +358,7 @@ class Journal:
         try:
             return self._all(where, *values)
         except JournalBusy:
-            self._file.notices.append(f"Another program keeps the journal {self.path} locked: this is without it.")
+            self._locked_out = True
             return []
 
     def _spent(self, db: sqlite3.Connection, since: float | None = None) -> float:
@@ -378,10 +384,21 @@ class Journal:
         left = max(0.0, self.budget_usd - self._spent(db, self._time() - DAY_S))
         if usd > left + 1e-9:
             raise OverBudget(
-                f"This counts as ${usd:.2f}, but only ${left:.2f} is left of the budget of ${self.budget_usd:.2f} in "
-                "24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. Tell the user, who can raise that "
-                "variable and restart this server, or wait; get_account shows the spending."
+                f"This counts as {dollars(usd)}, but only {dollars(left)} is left of the budget of "
+                f"{dollars(self.budget_usd)} in 24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. Tell the "
+                "user, who can raise that variable and restart this server, or wait; get_account shows the spending."
+                f"{self._set_back(db)}"
             )
+
+    def _set_back(self, db: sqlite3.Connection) -> str:
+        """What to say where the journal holds a purchase of a day that has not come yet."""
+        [(newest,)] = db.execute("SELECT max(submitted_at) FROM jobs")
+        if newest is None or newest <= self._time() + _SURE_AFTER_S:
+            return ""
+        return (
+            f" This computer's clock has been set back: the journal holds a purchase of {_day(newest)}. Until then the "
+            "same call gives it back, and it counts in the budget until a day later."
+        )
 
     def _set_taken(
         self, db: sqlite3.Connection, request_id: str, generation: Generation, taken_at: float | None

@@ -230,6 +230,8 @@ class JournalFile:
 
     def _why(self, error: Exception) -> str:
         why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            why = "it is not a folder"
         where = f" in {self.path.parent}" if self.path else ""
         return f"The journal of purchases can't be written{where} ({why})."
 

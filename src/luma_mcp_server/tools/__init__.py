@@ -238,8 +238,11 @@ class App:
             failure = next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
             if row is None or not isinstance(failure, NotFound):
                 raise failure
-            bought = datetime.fromtimestamp(row.submitted_at).astimezone()
-            raise NotFound(f"{failure} This server bought it on {bought:%Y-%m-%d at %H:%M}.", status=404) from failure
+            bought = f"{datetime.fromtimestamp(row.submitted_at).astimezone():%Y-%m-%d at %H:%M}"
+            if row.status == "deleted":
+                gone = f"Generation {generation_id}, bought on {bought}, has been deleted. Saved files stay."
+                raise NotFound(gone, status=404) from failure
+            raise NotFound(f"{failure} This server bought it on {bought}.", status=404) from failure
         generation = found[0]
         self.saw(generation)
         if row and row.asked:
@@ -307,7 +310,8 @@ class App:
         if not generation.finished and generation.generation_id:
             changes.setdefault("next_step", f'wait_for_generations(generation_ids=["{generation.generation_id}"])')
             if generation.created_at:
-                age = max(0.0, (now - generation.created_at).total_seconds())
+                row = self.journal.of(generation.generation_id)  # by the same clock, should it be wrong
+                age = max(0.0, self.age(row) if row else (now - generation.created_at).total_seconds())
                 changes["elapsed_s"] = round(age)
                 if age > MAX_JOB_AGE_S:
                     warnings.append("Older than an hour: Luma drops such jobs. Don't wait for it any longer.")

@@ -37,11 +37,11 @@ def one_step_up(resolution: str | None) -> str:
 
 async def own_clip(app: App, text: str, parameter: str) -> Generation:
     """A finished video of Luma's own, that a job may start from."""
+    await app.jobs.readable()
     return await _finished(app, await app.generation_id(text, parameter), parameter, "video")
 
 
 async def _finished(app: App, generation_id: str, parameter: str, kind: MediaType | None) -> Generation:
-    await app.jobs.readable()  # Luma's Agents API does not say of what size and length a clip is
     generation = await app.get(generation_id)
     if generation.state != "completed":
         todo = (
@@ -70,6 +70,7 @@ async def media_of(
 ) -> tuple[Media, str | None, MediaType]:
     """What a media parameter names, the model that made it, and whether it is a video or an image."""
     app = call.app
+    await app.jobs.readable()
     if "agents" in app.settings.apis and app.is_users_own(text):
         return await _local(call, text, parameter, kind)
     reference = app.reference(text, parameter, weighted=weighted)
@@ -355,8 +356,8 @@ async def _awaited(app: App, call: Call, generation: Generation, trouble: LumaSe
     latest = watch.generation or generation
     app.remember(latest)
     error = watch.error or (None if watch.generation else trouble)
-    if isinstance(error, NotFound) and watch.ended.is_set():
-        return latest.with_(warnings=(f"Its state is as it was last seen. {error}",))
+    if isinstance(error, NotFound):
+        raise error
     if error is not None:
         return latest.with_(warnings=(f"The job goes on, but its state is old. {error}",))
     return latest

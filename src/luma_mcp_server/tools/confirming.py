@@ -9,7 +9,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequests, InputRequiredResult
 
 from ..errors import NotAgreed
-from ..models import AudioRequest, ImageRequest, ModifyVideoRequest, ReframeRequest, Request, UpscaleRequest
+from ..models import AudioRequest, ImageRequest, ModifyVideoRequest, ReframeRequest, Request, UpscaleRequest, dollars
 from ..schema import InputRequired, call_scope
 from . import Call, ToolContext
 
@@ -66,10 +66,10 @@ async def confirm_price(ctx: ToolContext, call: Call, usd: float, what: str, *, 
     limit = call.app.settings.confirm_usd
     if limit is None or usd <= limit:
         return
-    price = _dollars(usd)
+    price = dollars(usd)
     costs = f"{what} costs about {price}" if published else f"{what} has no published price and counts as {price}"
     cannot_ask = NotAgreed(
-        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({_dollars(limit)}) allows without the user's yes, and this client "
+        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({dollars(limit)}) allows without the user's yes, and this client "
         "can't ask the user. Nothing was bought. Make a cheaper call (list_models has the prices), or tell the user to "
         "raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
     )
@@ -137,8 +137,3 @@ def _uncounted(call: Call) -> Iterator[None]:
         call.limit += took
         call.wait_until += took
         call.answer_until += took
-
-
-def _dollars(usd: float) -> str:
-    """An amount with the digits that tell it from its neighbours: $2.87, $0.0464."""
-    return f"${usd:.2f}" if round(usd, 2) == round(usd, 4) else f"${usd:.4f}"

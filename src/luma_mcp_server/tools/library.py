@@ -129,7 +129,11 @@ async def _followed(app: App, call: Call, name: str) -> Generation:
         if row.generation_id is None:
             return unanswered(row, None, app.journal.next_take(row))
         name = row.generation_id
-    generation_id = await app.generation_id(name, "generation_ids")
+    generation_id = None
+    with anyio.CancelScope(deadline=call.answer_until):
+        generation_id = await app.generation_id(name, "generation_ids")
+    if generation_id is None:
+        raise LumaServerError("Luma's list did not come in time, and which generation that link is of. Call again.")
     if known := app.journal.of(generation_id):
         usual = app.usual_seconds(known)
         call.expect(usual and usual - app.age(known))
@@ -141,6 +145,8 @@ async def _followed(app: App, call: Call, name: str) -> Generation:
     if watch.generation is None:
         raise watch.error or LumaServerError(f"Luma did not answer about {generation_id} in time. Call again.")
     app.remember(watch.generation)
+    if isinstance(watch.error, NotFound):
+        raise watch.error
     if watch.error is not None:
         return watch.generation.with_(warnings=(f"The state is old. {watch.error}",))
     return await app.saved(watch.generation, call.answer_until)
@@ -310,9 +316,11 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     try:
         await app.dream_machine.delete(name)
     except NotFound:
-        if "agents" in app.settings.apis and (await app.get(name)).api == "agents":
+        if row is None and "agents" in app.settings.apis and (await app.get(name)).api == "agents":
             raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
-        raise
+        if row is None or app.journal.is_new(name):
+            raise
+        # What was bought here and is gone was deleted before, here or elsewhere.
     await app.jobs.deleted(name)
     return Deleted(generation_id=name, sandbox=app.settings.sandbox or None)
 
