@@ -151,6 +151,17 @@ async def test_a_call_cancelled_while_it_waits_out_a_rate_limit_buys_nothing(des
     assert len(desk.posts) == 1
 
 
+async def test_too_many_jobs_at_once_are_not_said_to_be_those_that_have_ended(desk) -> None:
+    ended = await desk.video(wait_s=0)
+    running = await desk.call("generate_video", prompt="a lake [sandbox:stuck]", wait_s=0)
+    await anyio.sleep(60)
+
+    said = await desk.refusal("generate_video", prompt="a lake [sandbox:concurrency]")
+
+    assert running["generation_id"] in said
+    assert ended["generation_id"] not in said
+
+
 async def test_too_many_jobs_at_once_name_those_that_this_server_waits_for(desk) -> None:
     running = await desk.call("generate_video", prompt="a lake [sandbox:stuck]", wait_s=0)
     async with anyio.create_task_group() as tasks:

@@ -65,7 +65,22 @@ async def test_a_name_can_be_chosen_and_nothing_is_overwritten(desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../kite", "a/b", "a\\b", "/etc/passwd", "..", ".", " ", ".hidden", "con", "NUL.mp4", "a\0b", "é" * 101]
+    "name",
+    [
+        "../kite",
+        "a/b",
+        "a\\b",
+        "/etc/passwd",
+        "..",
+        ".",
+        " ",
+        ".hidden",
+        "con",
+        "NUL.mp4",
+        "a\0b",
+        "\u202e4pm.a",
+        "é" * 101,
+    ],
 )
 async def test_a_name_that_is_no_plain_file_name_is_refused(desk, name: str) -> None:
     made = await desk.video()

@@ -464,6 +464,15 @@ async def test_a_link_counts_as_the_same_before_and_after_the_list_has_shown_who
     assert desk.charges == charged
 
 
+async def test_a_generation_that_was_deleted_elsewhere_can_be_deleted_here_and_is_then_bought_anew(desk) -> None:
+    made = await desk.video()
+    await anyio.sleep(15)
+    del desk.world.jobs[made["generation_id"]]
+
+    assert (await desk.call("delete_generation", generation_id=made["generation_id"]))["deleted"] is True
+    assert (await desk.video())["generation_id"] != made["generation_id"]
+
+
 async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_for_each_other(desk) -> None:
     cats = [f"https://example.com/cat.png?id={n}" for n in (1, 2)]
     desk.wire.before.append(httpx.ReadError("never arrived"))

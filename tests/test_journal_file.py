@@ -342,9 +342,12 @@ async def test_a_budget_of_the_user_s_is_not_kept_in_memory_alone(open_desk, blo
         said = await desk.refusal("generate_video", prompt="a lake")
         assert desk.posts == []
         assert str(blocked) in said
+        assert "it is not a folder" in said
         assert "LUMA_MCP_BUDGET_USD" in said
         assert "Nothing was sent or charged" in said
-        assert (await desk.call("list_generations"))["generations"] == []
+        listed = await desk.call("list_generations")
+        assert listed["generations"] == []
+        assert warned(listed, "Nothing is bought without it, as a budget is set")
 
         blocked.parent.unlink()
         assert "warnings" not in await desk.video()
@@ -703,6 +706,14 @@ async def test_what_is_free_works_while_the_file_is_locked(desk, open_desk, lock
     assert gone["generation_id"] in desk.world.deleted
 
 
+async def test_a_lock_that_has_ended_is_not_told_of_a_purchase(desk, written) -> None:
+    with locked(written):
+        await desk.refusal("wait_for_generations", generation_ids=["00000000-0000-4000-8000-000000000000"])
+        assert desk.charges == 1
+
+    assert "warnings" not in await desk.video("a lake")
+
+
 # A clock that is set back.
 
 
@@ -758,6 +769,10 @@ async def test_a_finished_purchase_is_given_back_when_the_clock_is_set_back_and_
         again = await later.video()
         other = await later.video("another lake")
         account = await later.call("get_account")
+
+        [spent] = [round(account["spent_24h_usd"], 2)]
+    async with open_desk(beside=desk, clock_off_s=off_s, LUMA_MCP_BUDGET_USD=str(spent)) as poor:
+        assert "clock has been set back" in await poor.refusal("generate_video", prompt="a third lake")
 
     assert again["generation_id"] == made["generation_id"]
     assert warned(again, "by a clock that was ahead")

@@ -4,7 +4,7 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp_server.sandbox import Fault
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -21,6 +21,13 @@ async def test_what_the_budget_does_not_allow_is_refused_with_what_is_left_and_w
         assert "Nothing was sent or charged" in said
         assert len(desk.wire.sent) == sent
         assert (await desk.image())["state"] == "completed"
+
+
+async def test_a_refusal_tells_amounts_apart_that_differ_in_a_tenth_of_a_cent(open_desk) -> None:
+    async with open_desk(LUMA_API_KEY=AGENTS_SANDBOX_KEY, LUMA_MCP_BUDGET_USD="0.04") as desk:
+        said = await desk.refusal("generate_image", prompt="a lake")
+
+    assert "counts as $0.0404, but only $0.04 is left" in said
 
 
 async def test_the_same_call_again_needs_no_budget(open_desk) -> None:

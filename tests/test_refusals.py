@@ -214,6 +214,7 @@ async def test_what_is_wrong_anyhow_is_refused_before_luma_is_asked_about_what_i
         ("generate_video", "start_image_url", "start_image"),
         ("generate_video", "end_image_url", "end_image"),
         ("generate_video", "image_end_url", "end_image"),
+        ("generate_video", "ratio", "aspect_ratio"),
         ("generate_video", "image_url", "start_image"),
         ("extend_video", "video_id", "generation_id"),
         ("generate_video", "expand_prompt", "prompt"),

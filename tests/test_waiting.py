@@ -1,5 +1,6 @@
 """How long calls wait, what they say meanwhile, and what is left when they stop."""
 
+import re
 import sqlite3
 from contextlib import closing
 from itertools import pairwise
@@ -298,6 +299,23 @@ async def test_look_ups_before_a_purchase_are_bounded_by_a_short_wait_too(desk) 
 
     assert anyio.current_time() - started <= 5.1
     assert "Nothing was bought" in said
+
+
+async def test_looking_for_a_link_s_generation_is_bounded_by_a_short_wait_too(desk) -> None:
+    desk.wire.hanging = True
+    started = anyio.current_time()
+    said = await desk.refusal("wait_for_generations", generation_ids=["https://cdn.example.com/a.mp4"], wait_s=0)
+
+    assert anyio.current_time() - started <= 5.1
+    assert "Call again" in said
+
+
+async def test_a_new_job_is_new_whatever_this_computer_s_clock_says(open_desk) -> None:
+    async with open_desk(clock_off_s=2 * 3600) as desk:
+        made = await desk.video(wait_s=0)
+
+    assert made["elapsed_s"] == 0
+    assert made["next_step"].startswith("wait_for_generations")
 
 
 async def test_a_resource_does_not_outlive_the_limit_either(open_desk) -> None:

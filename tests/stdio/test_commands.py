@@ -75,6 +75,7 @@ def test_a_check_of_a_read_only_server_says_that_it_is_one(run) -> None:
             "Luma refused the API key in LUMAAI_API_KEY (HTTP 401",
         ),
         ({"LUMA_API_KEY": "luma-api-planted"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),
+        ({"LUMA_API_KEY": "your-key"}, "LUMA_API_KEY holds a placeholder, not a key"),
         ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
         ({"LUMAAI_BASE_URL": None}, "could not be reached"),
     ],
@@ -92,6 +93,7 @@ def test_a_check_ends_with_a_sentence_about_what_is_wrong(
 
     assert (done.returncode, done.stderr) == (1, "")
     assert sentence in done.stdout.splitlines()[-1]
+    assert done.stdout.count(sentence) == 1
 
 
 def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:

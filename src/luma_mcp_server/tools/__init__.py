@@ -1,6 +1,6 @@
 """The tools: plain async functions, and what they share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -207,6 +207,28 @@ class App:
         """Note in the journal how generations stand."""
         with suppress(JournalBusy):  # then it is noted the next time
             self.journal.saw(*generations)
+
+    async def refresh(self, rows: "Iterable[Row]") -> set[str]:
+        """Ask how purchases stand, once and together, and give the ids that Luma does not know any more.
+
+        Those that have no answer in time stay as they were last seen.
+        """
+        gone: set[str] = set()
+
+        async def ask(row: "Row") -> None:
+            try:
+                await self.get(str(row.generation_id))
+            except NotFound:
+                if not self.journal.is_new(str(row.generation_id)):
+                    gone.add(str(row.generation_id))
+            except LumaServerError:
+                pass
+
+        with anyio.move_on_after(self.look_up_s):
+            async with anyio.create_task_group() as tasks:
+                for row in rows:
+                    tasks.start_soon(ask, row)
+        return gone
 
     async def get(self, generation_id: str) -> Generation:
         """A generation as Luma shows it now, whichever API it belongs to.

@@ -224,6 +224,8 @@ async def _sent(app: App, call: Call, order: "Order") -> "Bought":
             raise LumaServerError(f"{error} If it is the file: call again, and it is sent anew.") from error
         if not isinstance(error, TooManyRequests) or not error.concurrency:
             raise
+        with anyio.CancelScope(deadline=call.limit):
+            await app.refresh(app.running()[:_MOST_RUNNING])  # as last seen they may have ended long ago
         running = [str(row.generation_id) for row in app.running()]
         more = f" and {len(running) - 2} more" if len(running) > 2 else ""
         here = f"Running: {', '.join(running[:2])}{more}." if running else "list_generations shows them."

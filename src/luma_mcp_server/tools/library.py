@@ -12,7 +12,6 @@ from pydantic import Field
 from ..errors import InvalidRequest, LumaServerError, NotFound, NotSent, Refused
 from ..media import UUID
 from ..models import REQUEST_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
-from ..polling import MAX_JOB_AGE_S
 from ..pricing import estimate
 from . import LEAST_S, App, Call, ToolContext, app_of, calling
 from .showing import shown, told_by, unanswered
@@ -179,11 +178,11 @@ async def list_generations(
         warnings.append(f"Only the first {page.read} generations of Luma's list were looked through.")
     gone: set[str] = set()
     if state and "agents" in app.settings.apis:  # any unfinished one may be in that state by now
-        gone = await _refreshed(app, app.journal.running(app.now().timestamp() - MAX_JOB_AGE_S, ""))
+        gone = await app.refresh([row for row in app.running() if row.api == "agents"])
     known = _merged(app, page, wanted, state, gone)
     if state is None:
-        shown_ids = {one.generation_id for one in known[offset:][:limit] if not one.finished}
-        gone = await _refreshed(app, [row for name in shown_ids if name and (row := app.journal.of(name))])
+        open_ones = [one for one in known[offset:][:limit] if one.api == "agents" and not one.finished]
+        gone = await app.refresh([row for one in open_ones if (row := app.journal.of(str(one.generation_id)))])
         known = _merged(app, page, wanted, state, gone)
     if page.trouble and not known and "agents" not in app.settings.apis:
         raise page.trouble
@@ -261,30 +260,6 @@ def _merged(app: App, page: Page, wanted: int, state: str | None, gone: Collecti
     return sorted(merged.values(), key=_age)
 
 
-async def _refreshed(app: App, rows: "list[Row]") -> set[str]:
-    """Ask how purchases of the Agents API stand, once and together, and give the ids that Luma does not know.
-
-    Those that have no answer in time stay as they were last seen.
-    """
-    gone: set[str] = set()
-
-    async def refresh(row: "Row") -> None:
-        try:
-            await app.get(str(row.generation_id))
-        except NotFound:
-            if app.age(row) > _LISTED_WITHIN_S:
-                gone.add(str(row.generation_id))
-        except LumaServerError:
-            pass
-
-    with anyio.move_on_after(app.look_up_s):
-        async with anyio.create_task_group() as tasks:
-            for row in rows:
-                if row.api == "agents" and row.generation_id:
-                    tasks.start_soon(refresh, row)
-    return gone
-
-
 def _age(row: Generation) -> float:
     """Sorts from new to old; a row without a time comes first."""
     return -row.created_at.timestamp() if row.created_at else float("-inf")
@@ -318,7 +293,7 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     except NotFound:
         if row is None and "agents" in app.settings.apis and (await app.get(name)).api == "agents":
             raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
-        if row is None or app.journal.is_new(name):
+        if row is None or (row.status != "deleted" and app.journal.is_new(name)):
             raise
         # What was bought here and is gone was deleted before, here or elsewhere.
     await app.jobs.deleted(name)
