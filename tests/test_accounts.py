@@ -180,3 +180,26 @@ async def test_the_file_names_no_key(open_account, tmp_path, one, two) -> None:
 
     assert b"a quiet lake" in data
     assert b"own-key" not in data
+
+
+async def test_a_lost_purchase_does_not_take_the_job_of_another_key_of_the_same_account(
+    open_account, open_desk
+) -> None:
+    async with open_account(ANN) as ann, open_desk(beside=ann, LUMA_API_KEY=BOB) as bob:
+        inner = Exchange(bob.wire.inner, BOB)
+
+        class Slow(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                answer = await inner.handle_async_request(request)
+                await anyio.sleep(25 if request.method == "POST" else 0)
+                return answer
+
+        bob.wire.inner = Slow()
+        ann.wire.before.append(httpx.ReadError("never arrived"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bob.video)
+            lost = await ann.video(wait_s=20)
+
+        assert lost["state"] == "unknown"
+        assert (await bob.video())["generation_id"] in ann.world.jobs
+        assert len(ann.world.jobs) == 1

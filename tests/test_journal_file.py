@@ -706,12 +706,14 @@ async def test_what_is_free_works_while_the_file_is_locked(desk, open_desk, lock
     assert gone["generation_id"] in desk.world.deleted
 
 
-async def test_a_lock_that_has_ended_is_not_told_of_a_purchase(desk, written) -> None:
-    with locked(written):
-        await desk.refusal("wait_for_generations", generation_ids=["00000000-0000-4000-8000-000000000000"])
-        assert desk.charges == 1
+async def test_a_lock_that_has_ended_is_not_told_of_a_purchase(open_desk, tmp_path) -> None:
+    async with open_desk() as first:
+        await first.video("a first lake")
+    async with open_desk(beside=first) as later:
+        with locked_for_readers(tmp_path / ".luma-mcp" / "sandbox.sqlite3"):
+            await later.refusal("wait_for_generations", generation_ids=["00000000-0000-4000-8000-000000000000"])
 
-    assert "warnings" not in await desk.video("a lake")
+        assert "warnings" not in await later.video("a lake")
 
 
 # A clock that is set back.
@@ -844,18 +846,25 @@ async def test_no_secret_is_in_the_file(open_desk, tmp_path) -> None:
 
 async def test_a_short_lock_changes_nothing_of_what_is_bought(open_desk, tmp_path) -> None:
     async with open_desk(**AGENTS) as first:
-        clip = await first.video(resolution="1080p")
+        clip, image = await first.video(resolution="1080p"), await first.image()
+        begun = await first.video("a boat", start_image=image["image_url"])
     with locked_for_readers(tmp_path / ".luma-mcp" / "sandbox.sqlite3") as db:
 
         async def release() -> None:
             await anyio.sleep(1)
             db.close()
 
+        async def goes_on(later) -> None:
+            longer.append(await later.call("extend_video", generation_id=clip["generation_id"], prompt="on it goes"))
+
+        longer: list[dict[str, Any]] = []
         async with open_desk(beside=first, **AGENTS) as later, anyio.create_task_group() as tasks:
             tasks.start_soon(release)
-            longer = await later.call("extend_video", generation_id=clip["generation_id"], prompt="on it goes")
+            tasks.start_soon(goes_on, later)
+            again = await later.video("a boat", start_image=image["image_url"])
 
-    assert longer["resolution"] == "1080p"
+    assert [one["resolution"] for one in longer] == ["1080p"]
+    assert again["generation_id"] == begun["generation_id"]
 
 
 @pytest.mark.parametrize("lock", [locked, locked_for_readers])

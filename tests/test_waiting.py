@@ -143,6 +143,24 @@ async def test_a_job_that_is_deleted_meanwhile_is_not_waited_for_any_longer(desk
     assert re.search("Generation .*, bought on .*, has been deleted", said)
 
 
+async def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_and_names_no_next_call(desk) -> None:
+    name = (await desk.call("generate_video", prompt=STUCK, wait_s=0))["generation_id"]
+    other = (await desk.video("another lake"))["generation_id"]
+    async with anyio.create_task_group() as tasks:
+
+        async def delete() -> None:
+            await anyio.sleep(15)
+            await desk.call("delete_generation", generation_id=name)
+
+        tasks.start_soon(delete)
+        waited = await desk.call("wait_for_generations", generation_ids=[name, other])
+
+    assert waited["finished"] is True
+    assert "next_step" not in waited
+    assert "next_step" not in waited["generations"][0]
+    assert "has been deleted" in waited["generations"][0]["warnings"][0]
+
+
 async def test_waiting_for_unknown_ids_alone_is_an_error(desk) -> None:
     said = await desk.refusal("wait_for_generations", generation_ids=["00000000-0000-4000-8000-000000000000"])
 
