@@ -28,6 +28,13 @@ AGENTS_URL = f"{ORIGIN}/v1"
 NOW = 1_790_000_000.0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file run in one process, as some share what they started; stories of faults run in any."""
+    for item in items:
+        if item.path.name != "test_faults.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """Moves time on to the next timer when no file is ready and no worker thread is at work."""
 
