@@ -4,7 +4,6 @@ import sqlite3
 import stat
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -867,18 +866,24 @@ async def test_a_short_lock_changes_nothing_of_what_is_bought(open_desk, tmp_pat
     assert again["generation_id"] == begun["generation_id"]
 
 
-@pytest.mark.parametrize("lock", [locked, locked_for_readers])
-async def test_a_lock_is_met_by_many_questions_at_once_without_blocking_the_server(open_desk, tmp_path, lock) -> None:
-    async with open_desk(LUMA_MCP_BUDGET_USD="off") as first:
-        names = [(await first.video(f"lake {n}", wait_s=0))["generation_id"] for n in range(50)]
-        await anyio.sleep(60)
-    with lock(tmp_path / ".luma-mcp" / "sandbox.sqlite3"):
-        async with open_desk(beside=first) as later:
-            started = time.monotonic()  # SQLite waits by the real clock
-            await later.call("wait_for_generations", generation_ids=names, wait_s=0)
-            took = time.monotonic() - started
+def test_a_locked_file_is_waited_for_once_and_not_by_each_question(file) -> None:
+    journal = JournalFile(file, lambda: datetime.now(UTC))
 
-    assert took < 4  # 5 and 15 s where each of the fifty waits
+    def waits_ms() -> int:
+        return journal.read(lambda db: int(db.execute("PRAGMA busy_timeout").fetchone()[0]))
+
+    def write() -> None:
+        journal.write(lambda db: db.execute("UPDATE jobs SET looks = looks"))
+
+    write()
+    assert waits_ms() > 0
+    with locked(file):
+        with pytest.raises(JournalBusy):
+            write()
+        assert waits_ms() == 0
+    write()
+    assert waits_ms() > 0
+    journal.close()
 
 
 async def test_a_server_ends_in_order_though_the_file_that_is_back_is_locked(open_desk, tmp_path) -> None:
