@@ -151,16 +151,18 @@ class Journal:
         not kept, such as the query of a link; or, since Luma does not say what it made larger or gave sound to, any
         other such purchase that is open.
         """
-        same = "request = ? AND status = 'submitting' AND submitted_at > ?"
-        # One whose POST had ended before this one's began can't have made a job since.
-        alike = "kind = ? AND kind IN ('UpscaleRequest', 'AudioRequest') AND request <> ? AND submitted_at > ?"
-        stripped = "request = ? AND take = ? AND identity <> ? AND submitted_at > ?"
-        # Two keys may be one account's at Luma.
-        where = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND submitted_at > ?"
-        alive, begun = self._time() - OWNED_S, row.submitted_at - OWNED_S
-        values = (row.api, row.id, min(alive, begun), row.request, alive, row.kind, row.request, begun)
-        where = f"{where} AND (({same}) OR ({alike}) OR ({stripped}))"
-        return self._one(where, *values, row.request, row.take, row.identity, begun) is not None
+
+        def alike(other: Row) -> bool:
+            # One whose POST had ended before this one's began can't have made a job since.
+            since = other.submitted_at > row.submitted_at - OWNED_S
+            if other.request != row.request:
+                return since and other.kind == row.kind and row.kind in ("UpscaleRequest", "AudioRequest")
+            waits = other.status == "submitting" and self._time() - other.submitted_at < OWNED_S
+            return waits or (since and other.take == row.take and other.identity != row.identity)
+
+        # Whatever their keys are: two may be one account's at Luma.
+        open_ = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted'"
+        return any(map(alike, self._all(open_, row.api, row.id)))
 
     def usual_seconds(self, shape: str) -> float | None:
         """How long such jobs took: the median of the last 20, once there are 5."""
