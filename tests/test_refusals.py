@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp_server.sandbox import Fault
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 from luma_mcp_server.schema import failure
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
@@ -334,3 +334,21 @@ async def test_no_junk_makes_a_tool_crash_or_buys_more_than_one_job(
 
 def test_a_failure_is_text_alone_since_clients_show_nothing_else() -> None:
     assert failure("no").structured_content is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "tool", "words"),
+    [
+        ({}, "generate_vidoe", "There is no tool 'generate_vidoe' (did you mean generate_video?). Nothing was sent."),
+        ({}, "x" * 100_000, f"There is no tool '{'x' * 40}'. Nothing was sent."),
+        ({"LUMA_MCP_READ_ONLY": "on"}, "generate_video", "not offered: LUMA_MCP_READ_ONLY leaves only"),
+        ({"LUMA_API_KEY": AGENTS_SANDBOX_KEY}, "upscale_video", "not offered: Luma's Agents API can't do it."),
+    ],
+)
+async def test_a_tool_that_is_not_there_is_refused_with_the_reason(open_desk, environ, tool: str, words: str) -> None:
+    async with open_desk(**environ) as desk:
+        said = await desk.refusal(tool, prompt="a lake")
+
+    assert words in said
+    assert said.endswith("Nothing was sent.")
+    assert desk.wire.sent == []

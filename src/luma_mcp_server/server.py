@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from mcp.server.mcpserver import MCPServer
-from mcp_types import ToolAnnotations
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 
 from . import __version__
 from .pricing import MODELS, default_price
 from .prompts import add_prompts_and_resources
 from .schema import StrictTool
-from .settings import Settings
+from .settings import DREAM_MACHINE_KEYS_PAGE, Settings
 from .tools import App, account, create, library, utc_now
 
 if TYPE_CHECKING:
@@ -150,6 +152,40 @@ def _words(tool: str, apis: Collection[str]) -> dict[str, str]:
     return words
 
 
+class Server(MCPServer[App]):
+    """The SDK's server; it says why a tool is not there, where the SDK says that it does not know it."""
+
+    missing: Callable[[str], str | None]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[App, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool."""
+        if why := self.missing(name):
+            raise ToolError(f"{why} Nothing was sent.")
+        return await super().call_tool(name, arguments, context)
+
+
+def _missing(settings: Settings, listed: Collection[str], name: str) -> str | None:
+    """Why a tool is not there, and what to do; nothing if it is."""
+    if name in listed:
+        return None
+    if name not in {function.__name__ for function, _, _ in _TOOLS}:
+        import difflib  # here, because most servers never need it
+
+        close = difflib.get_close_matches(name, listed, 1, 0.6)
+        return f"There is no tool {name[:40]!r}{f' (did you mean {close[0]}?)' if close else ''}."
+    if settings.read_only:
+        return (
+            f"{name} is not offered: LUMA_MCP_READ_ONLY leaves only what costs and changes nothing. Tell the user, who "
+            "can turn that off and restart this server."
+        )
+    return (
+        f"{name} is not offered: Luma's Agents API can't do it. Tell the user, who can set LUMA_API_KEY to a key of "
+        f"the Dream Machine API ({DREAM_MACHINE_KEYS_PAGE}), LUMA_AGENTS_API_KEY to the other, and restart this server."
+    )
+
+
 def create_server(
     settings: Settings, open_http: Callable[[], "httpx.AsyncClient"], now: Callable[[], datetime] = utc_now
 ) -> MCPServer[App]:
@@ -181,7 +217,7 @@ def create_server(
         if not settings.read_only or annotations is _READS or function is library.wait_for_generations
         if "dream_machine" in apis or _DREAM_MACHINE_ONLY.get(function.__name__, ("",)) != ()
     ]
-    server = MCPServer[App](
+    server = Server(
         "luma",
         title="Luma",
         version=__version__,
@@ -190,5 +226,6 @@ def create_server(
         lifespan=lifespan,
         log_level="ERROR",
     )
+    server.missing = partial(_missing, settings, [tool.name for tool in tools])
     add_prompts_and_resources(server, settings.apis)
     return server

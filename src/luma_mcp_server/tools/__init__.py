@@ -446,7 +446,7 @@ def app_of(ctx: ToolContext) -> App:
 def _place(text: str) -> str:
     """A link without what changes each time it is made anew; a path as it is, since `#` and `?` may be part of it."""
     text = text.strip()
-    return plain_url(text) if text.startswith(("http://", "https://")) else text
+    return plain_url(text) if text[:8].lower().startswith(("http://", "https://")) else text
 
 
 def utc_now() -> datetime:
