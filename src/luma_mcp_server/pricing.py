@@ -21,6 +21,12 @@ from .models import (
     VideoRequest,
 )
 
+# Sources of the prices:
+#   [C] Comfy-Org/docs, pricing.mdx and pull request 514, 2025; it matches the dollars of [D]
+#   [D] Luma's Dream Machine API documentation, undated copies of about the end of 2025
+#   [P] Luma's product page, read 2026-07-09
+#   [A] Luma Agents API documentation, pricing page, as read 2026-09-19 and 2026-10-08
+
 PRICES_AS_OF = "2025 (ray-2, ray-flash-2), 2026-07 (photon), 2026-10-08 (ray-3.2, uni)"
 
 PRICE_NOTES = (
@@ -38,9 +44,7 @@ _FRAMES_PER_SECOND = 24
 class Model:
     """One of Luma's models.
 
-    Prices are in US dollars. Source of the video rates: Comfy-Org/docs pricing.mdx and its pull request 514, 2025,
-    which match the dollars in Luma's Dream Machine documentation; of the image prices: Luma's product page, read
-    2026-07-09.
+    Prices are in US dollars; a letter behind each names its source, listed above.
     """
 
     id: str
@@ -94,7 +98,7 @@ MODELS: dict[str, Model] = {
             "agents",
             "image",
             f"{_UNI}; cheaper",
-            per_image=0.0404,
+            per_image=0.0404,  # [A]
             aspect_ratios=AGENTS_IMAGE_RATIOS,
         ),
         Model(
@@ -102,8 +106,8 @@ MODELS: dict[str, Model] = {
             "dream_machine",
             "video",
             f"{_VIDEO}; best quality",
-            per_megapixel=0.0064,
-            per_modified_megapixel=0.01582,
+            per_megapixel=0.0064,  # [C]
+            per_modified_megapixel=0.01582,  # [D]
             aspect_ratios=DREAM_MACHINE_RATIOS,
             resolutions=DREAM_MACHINE_RESOLUTIONS,
             durations=DREAM_MACHINE_DURATIONS,
@@ -115,8 +119,8 @@ MODELS: dict[str, Model] = {
             "dream_machine",
             "video",
             f"{_VIDEO}; faster, a third of the price",
-            per_megapixel=0.0022,
-            per_modified_megapixel=0.00544,
+            per_megapixel=0.0022,  # [C]
+            per_modified_megapixel=0.00544,  # [D]
             aspect_ratios=DREAM_MACHINE_RATIOS,
             resolutions=DREAM_MACHINE_RESOLUTIONS,
             durations=DREAM_MACHINE_DURATIONS,
@@ -128,7 +132,7 @@ MODELS: dict[str, Model] = {
             "dream_machine",
             "image",
             f"{_IMAGE}; best quality",
-            per_image=0.015,
+            per_image=0.015,  # [P]
             aspect_ratios=DREAM_MACHINE_RATIOS,
         ),
         Model(
@@ -136,27 +140,31 @@ MODELS: dict[str, Model] = {
             "dream_machine",
             "image",
             f"{_IMAGE}; faster, cheaper",
-            per_image=0.004,
+            per_image=0.004,  # [P]
             aspect_ratios=DREAM_MACHINE_RATIOS,
         ),
         Model(
-            "uni-1-max", "agents", "image", f"{_UNI}; best quality", per_image=0.10, aspect_ratios=AGENTS_IMAGE_RATIOS
+            "uni-1-max",
+            "agents",
+            "image",
+            f"{_UNI}; best quality",
+            per_image=0.10,  # [A]
+            aspect_ratios=AGENTS_IMAGE_RATIOS,
         ),
     )
 }
 """The models, in the order in which they are taken when a call names none."""
 
 _RAY_3_CLIP = {
-    "5s": {"360p": 0.06, "540p": 0.15, "720p": 0.30, "1080p": 1.20},
-    "10s": {"360p": 0.18, "540p": 0.45, "720p": 0.90, "1080p": 3.60},
+    "5s": {"360p": 0.06, "540p": 0.15, "720p": 0.30, "1080p": 1.20},  # [A]
+    "10s": {"360p": 0.18, "540p": 0.45, "720p": 0.90, "1080p": 3.60},  # [A]
 }
 _RAY_3_EDIT = {
-    "5s": {"360p": 0.54, "540p": 0.72, "720p": 1.08, "1080p": 2.16},
-    "10s": {"360p": 1.08, "540p": 1.44, "720p": 2.16, "1080p": 4.32},
+    "5s": {"360p": 0.54, "540p": 0.72, "720p": 1.08, "1080p": 2.16},  # [A]
+    "10s": {"360p": 1.08, "540p": 1.44, "720p": 2.16, "1080p": 4.32},  # [A]
 }
-_RAY_3_REFRAME_PER_S = {"360p": 0.03, "540p": 0.06, "720p": 0.12, "1080p": 0.36}
-_UNI_NEXT_REF = 0.0030
-"""Source of the Agents prices: Luma Agents API documentation, pricing page, as read 2026-09 and 2026-10-08."""
+_RAY_3_REFRAME_PER_S = {"360p": 0.03, "540p": 0.06, "720p": 0.12, "1080p": 0.36}  # [A]
+_UNI_NEXT_REF = 0.0030  # [A]
 
 
 def _agents(request: Request) -> float | None:
