@@ -234,10 +234,13 @@ async def test_an_api_without_a_list_leaves_a_lost_purchase_open_for_a_day(agent
 
 async def test_a_job_made_elsewhere_or_before_is_not_taken_for_the_lost_one(desk, open_desk, tmp_path) -> None:
     async with open_desk(beside=desk, HOME=str(tmp_path / "another")) as elsewhere:
-        await elsewhere.video()
+        await elsewhere.image()
         await anyio.sleep(10)
         desk.world.faults.append(Fault("status", status=502))
-        await desk.video("a quiet lake")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.image)
+            await anyio.sleep(1)
+            await elsewhere.image(aspect_ratio="9:16")
 
     assert [row["generation_id"] for row in rows(desk.folder.parent)] == [None]
 
@@ -276,6 +279,24 @@ async def test_an_echo_that_leaves_something_out_proves_nothing(desk) -> None:
     assert desk.charges == 1
 
 
+async def test_an_echo_that_writes_a_link_anew_proves_nothing(desk) -> None:
+    class Punctual(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await inner.handle_async_request(request)
+            if request.method == "GET":
+                body = await answer.aread()
+                return httpx.Response(200, content=body.replace("кот".encode(), b"%D0%BA"), headers=answer.headers)
+            return answer
+
+    inner, desk.wire.inner = desk.wire.inner, Punctual()
+    desk.wire.after.append(httpx.ReadTimeout("slow"))
+    first = await desk.video(start_image="https://example.com/кот.png")
+    await anyio.sleep(120)
+
+    assert (await desk.video(start_image="https://example.com/кот.png"))["request_id"] == first["request_id"]
+    assert desk.charges == 1
+
+
 class Slow(httpx.AsyncBaseTransport):
     """The way to the sandbox, on which some requests take long, or their answers."""
 
@@ -295,6 +316,61 @@ async def test_a_lost_purchase_is_found_in_a_list_that_is_slow(desk) -> None:
     desk.wire.after.append(httpx.ReadTimeout("slow"))
 
     assert (await desk.video())["generation_id"] in desk.world.jobs
+
+
+async def test_a_lost_purchase_is_not_found_in_one_that_is_made_while_the_list_is_on_its_way(desk) -> None:
+    desk.wire.before.append(httpx.ReadError("never arrived"))
+    desk.wire.inner = Slow(desk, "GET", there_s=2)
+    desk.wire.inner = Slow(desk, "POST", back_s=5)
+    made = {}
+
+    async def buy(take: int) -> None:
+        made[take] = await desk.video(take=take)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(buy, 1)
+        await anyio.sleep(2.5)
+        tasks.start_soon(buy, 2)
+
+    assert [made[take].get("generation_id") for take in (1, 2)] == [None, *desk.world.jobs]
+
+
+async def test_an_old_lost_purchase_is_not_found_in_a_later_one(desk, open_desk) -> None:
+    async with open_desk(beside=desk) as ended:
+        desk.world.faults.append(Fault("status", status=502))
+        await ended.video(wait_s=0)
+    await anyio.sleep(1000)
+    desk.wire.after.append(httpx.ReadError("answer lost"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: desk.video(take=2))
+        await anyio.sleep(0.5)
+        [job] = desk.world.jobs
+        assert (await desk.video())["generation_id"] != job
+
+    assert (await desk.video(take=2))["generation_id"] == job
+
+
+@pytest.mark.parametrize("arrives", ["plain", "tall", "wide"])
+async def test_a_lost_purchase_is_not_found_in_that_of_a_call_with_more_or_fewer_options(desk, arrives: str) -> None:
+    options = {"plain": {}, "tall": {"aspect_ratio": "9:16"}, "wide": {"aspect_ratio": "16:9"}}
+
+    async def buy(one: str) -> dict[str, Any]:
+        (desk.wire.after if one == arrives else desk.wire.before).append(httpx.ReadError("lost"))
+        return await desk.image(**options[one])
+
+    async with anyio.create_task_group() as tasks:
+        for one in options:
+            tasks.start_soon(buy, one)
+            await anyio.sleep(0.5)
+    await anyio.sleep(100)
+    desk.wire.before.clear()
+    desk.wire.after.clear()
+    for one in options:
+        await desk.image(**options[one])
+
+    bought = [job.request.get("aspect_ratio") for job in desk.world.jobs.values()]
+    assert bought.count("9:16") <= 1
+    assert bought.count("16:9") <= 2  # that is what Luma takes for none
 
 
 async def test_lost_purchases_that_luma_shows_alike_are_not_taken_for_each_other(desk) -> None:

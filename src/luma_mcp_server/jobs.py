@@ -6,12 +6,12 @@ has not answered, and the searches for lost ones.
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -107,8 +107,17 @@ class Purchase:
     answered: anyio.Event = field(default_factory=anyio.Event)
 
 
-Find = Callable[[Request, Callable[[], float], Callable[[str], bool]], Awaitable[tuple[Generation | None, bool]]]
-"""See `DreamMachine.find`."""
+class Find(Protocol):
+    """See `DreamMachine.find`."""
+
+    async def __call__(
+        self,
+        request: Request,
+        age_s: Callable[[], float],
+        within_s: float,
+        is_known: Callable[[str], bool],
+        rivals: Callable[[], Sequence[Request | None]],
+    ) -> tuple[Generation | None, bool]: ...
 
 
 class Jobs:
@@ -357,10 +366,12 @@ class Jobs:
 
     async def _look(self, find: Find, row: Row, purchase: Purchase) -> None:
         # A clock set back hides when the search has to begin.
-        if row.asked is None or self._age(row) < 0 or self._journal.is_ambiguous(row):
+        if row.asked is None or self._age(row) < 0:
             return
         with suppress(LumaServerError):  # the next look, or the next call, asks again
-            found, certain = await find(row.asked, partial(self._age, row), self._journal.is_known)
+            found, certain = await find(
+                row.asked, partial(self._age, row), OWNED_S, self._journal.is_known, partial(self._journal.rivals, row)
+            )
             if found:
                 self._journal.adopt(row.id, found)
                 if self._again(row).generation_id == found.generation_id:

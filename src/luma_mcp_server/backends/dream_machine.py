@@ -97,17 +97,24 @@ class DreamMachine:
         return tuple(parse(row, self._key) for row in rows), more
 
     async def find(
-        self, request: Request, age_s: Callable[[], float], is_known: Callable[[str], bool]
+        self,
+        request: Request,
+        age_s: Callable[[], float],
+        within_s: float,
+        is_known: Callable[[str], bool],
+        rivals: Callable[[], Sequence[Request | None]],
     ) -> tuple[Generation | None, bool]:
         """Look in Luma's list for a job whose answer was lost. Free.
 
-        A job is the one looked for if its request has every field that was sent, no purchase has its id yet, and it was
-        created, by Luma's clock, since the request was sent.
+        A job is the one looked for if its request has every field that was sent, no purchase has its id yet, it was
+        created, by Luma's clock, while the request may have been on its way, and it could be nobody else's.
 
         Args:
             request: what was sent; its links may lack their queries.
             age_s: tells how many seconds ago it was sent.
+            within_s: how many seconds it may have been on its way.
             is_known: whether a generation is another purchase's.
+            rivals: tells what else was sent in that time and has no answer; nothing for what can't be read.
 
         Returns:
             The job, if there is one; and whether its absence is certain, otherwise.
@@ -115,8 +122,7 @@ class DreamMachine:
         Raises:
             LumaServerError: the list can't be read.
         """
-        sent = to_call(request)[1]
-        sent.pop("id", None)  # is part of the path, and not echoed
+        sent = _echoed(request)
         fitting: dict[datetime, Mapping[str, Any]] = {}
         certain, at, last = True, 0, datetime.max.replace(tzinfo=UTC)
         for _ in range(_MOST_PAGES):
@@ -124,16 +130,22 @@ class DreamMachine:
             if date is None:
                 return None, False
             since = date - timedelta(seconds=age_s() + _CLOCK_STEP_S)
+            until = since + timedelta(seconds=within_s + 2 * _CLOCK_STEP_S)
             doubtful = since - timedelta(seconds=_CLOCK_OFF_S)
+            # Only now: what was sent while the list was on its way may be in it.
+            others = [other and _echoed(other) for other in rivals()]
             for row in rows:
-                name, created = text_of(row, "id"), to_time(row.get("created_at"))
+                name, created, echo = text_of(row, "id"), to_time(row.get("created_at")), row.get("request")
                 if created is None or created > last:
                     certain = False  # a list in another order than newest first has no end but its last page
                 last = created or last
-                fit = fits(sent, row.get("request"))
-                if name is None or fit is False or is_known(name) or (created is not None and created < doubtful):
+                fit = fits(sent, echo)
+                if name is None or (fit is False and _is_another(sent, echo)):
                     continue
-                if fit and created is not None and created >= since:
+                if is_known(name) or (created is not None and created < doubtful):
+                    continue
+                alone = not any(other is None or fits(other, echo) is not False for other in others)
+                if fit and alone and created is not None and since <= created <= until:
                     fitting[created] = row
                 elif fit or created is None or created >= since:
                     certain = False
@@ -278,6 +290,19 @@ def to_call(request: Request) -> tuple[str, Body]:
             }
     body["callback_url"] = request.callback_url
     return operation, {name: value for name, value in body.items() if value is not None}
+
+
+def _echoed(request: Request) -> Body:
+    """What Luma's list shows of a request."""
+    body = to_call(request)[1]
+    body.pop("id", None)  # is part of the path
+    return body
+
+
+def _is_another(sent: Body, echo: object) -> bool:
+    """Whether an echo that does not fit is another request's beyond doubt: Luma may write a link or a number anew."""
+    name = "prompt" if "prompt" in sent else "generation_type"
+    return fits({name: sent[name]}, {name: text_of(echo, name)}) is False
 
 
 def _video(request: VideoRequest) -> Body:

@@ -197,7 +197,10 @@ def to_time(value: object) -> datetime | None:
 
 
 _TELLING = (dict, list, bool)
-"""Kinds of fields that Luma does not fill in by itself, as it does with a size or a length that was left out."""
+"""Kinds of fields that nobody fills in for another: an image, concepts, a loop."""
+
+_UNLESS_SAID = {"aspect_ratio": "16:9", "format": "jpg", "prompt": "", "negative_prompt": ""}
+"""What Luma takes for these where they are left out. Source: Luma's Dream Machine API documentation."""
 
 
 def fits(sent: Any, echoed: Any) -> bool | None:
@@ -205,7 +208,8 @@ def fits(sent: Any, echoed: Any) -> bool | None:
     if isinstance(sent, Mapping):
         if not isinstance(echoed, Mapping):
             return None
-        if any(value and name not in sent and isinstance(value, _TELLING) for name, value in echoed.items()):
+        more = {name: value for name, value in echoed.items() if name not in sent and value}
+        if any(isinstance(value, _TELLING) or _UNLESS_SAID.get(name, value) != value for name, value in more.items()):
             return False
         return _all_fit([fits(value, echoed.get(name)) for name, value in sent.items()])
     if echoed is None:

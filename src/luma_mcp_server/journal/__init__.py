@@ -144,25 +144,26 @@ class Journal:
         row = self.of(generation_id)
         return row is not None and self._time() - row.submitted_at <= FOUND_WITHIN_S
 
-    def is_ambiguous(self, row: Row) -> bool:
-        """Whether a job in Luma's list could as well be another purchase's.
+    def rivals(self, row: Row) -> list[Request | None]:
+        """What else was sent while a purchase was on its way and has no answer: a job may as well be of that.
 
-        That is one of the same request that waits for Luma's answer just now; one whose request differs only in what is
-        not kept, such as the query of a link; or, since Luma does not say what it made larger or gave sound to, any
-        other such purchase that is open.
+        Other takes of the same request are none once their answers are lost: whichever gets the job, none is bought
+        twice. They are while Luma may still answer, and then says whose job it is. Nothing stands for a request that
+        this version of the server can't read.
         """
 
-        def alike(other: Row) -> bool:
-            # One whose POST had ended before this one's began can't have made a job since.
-            since = other.submitted_at > row.submitted_at - OWNED_S
+        def may_take_it(other: Row) -> bool:
             if other.request != row.request:
-                return since and other.kind == row.kind and row.kind in ("UpscaleRequest", "AudioRequest")
+                return True
             waits = other.status == "submitting" and self._time() - other.submitted_at < OWNED_S
-            return waits or (since and other.take == row.take and other.identity != row.identity)
+            # The same to read but not the same: they differ in what is not kept, such as the query of a link.
+            return waits or (other.take == row.take and other.identity != row.identity)
 
         # Whatever their keys are: two may be one account's at Luma.
-        open_ = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted'"
-        return any(map(alike, self._all(open_, row.api, row.id)))
+        where = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND abs(submitted_at - ?) < ?"
+        return [
+            other.asked for other in self._all(where, row.api, row.id, row.submitted_at, OWNED_S) if may_take_it(other)
+        ]
 
     def usual_seconds(self, shape: str) -> float | None:
         """How long such jobs took: the median of the last 20, once there are 5."""
