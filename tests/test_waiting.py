@@ -242,6 +242,27 @@ async def test_a_new_job_that_luma_does_not_find_yet_is_asked_for_again(desk) ->
     assert (await desk.video())["state"] == "completed"
 
 
+@pytest.mark.parametrize("wait_s", [None, 0])
+async def test_a_job_that_luma_took_late_and_does_not_find_yet_is_not_taken_for_a_deleted_one(desk, wait_s) -> None:
+    class Late(httpx.AsyncBaseTransport):
+        known_at = float("inf")
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                await anyio.sleep(12)
+                self.known_at = anyio.current_time() + 3
+            if "/generations/" in request.url.path and request.method == "GET" and anyio.current_time() < self.known_at:
+                return httpx.Response(404, json={"detail": "Generation not found"})
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Late()
+    if wait_s == 0:
+        await desk.video(wait_s=0)
+        await anyio.sleep(7.5)
+
+    assert (await desk.video(wait_s=wait_s))["generation_id"] in desk.world.jobs
+
+
 async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(desk) -> None:
     class Late(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

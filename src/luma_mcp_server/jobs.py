@@ -27,7 +27,7 @@ from .errors import (
     Refused,
     TooManyRequests,
 )
-from .journal import DAY_S, FOUND_WITHIN_S, OWNED_S, REPEAT_S, Journal, Row, identity_of, written
+from .journal import DAY_S, OWNED_S, REPEAT_S, Journal, Row, identity_of, written
 from .models import REQUEST_PREFIX, Api, AudioRequest, Generation, ReframeRequest, Request, UpscaleRequest
 
 T = TypeVar("T")
@@ -286,12 +286,10 @@ class Jobs:
         except NotFound as missing:
             if self._age(row) >= REPEAT_S:
                 return None
-            if self._age(row) > FOUND_WITHIN_S:
-                raise LumaServerError(
-                    f"This was bought {self._age(row):.0f} s ago as generation {row.generation_id}, but Luma does not "
-                    f"know it now. Nothing was charged for this call. take={self._journal.next_take(row)} buys it anew."
-                ) from missing
-            trouble = missing
+            raise LumaServerError(
+                f"This was bought {self._age(row):.0f} s ago as generation {row.generation_id}, but Luma does not "
+                f"know it now. Nothing was charged for this call. take={self._journal.next_take(row)} buys it anew."
+            ) from missing
         except LumaServerError as error:
             trouble = error
         row = self._again(row)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
-from .errors import AnswerLost, JournalBusy, NotFound, NotSent, TooManyRequests
+from .errors import AnswerLost, JournalBusy, NotSent, TooManyRequests
 from .journal import Journal
 from .models import Generation
 from .polling import next_gap
@@ -70,15 +70,6 @@ class Watches:
                 if self._watches.get(generation_id) is watch:
                     del self._watches[generation_id]
 
-    async def _known(self, generation_id: str) -> Generation:
-        """How a generation stands; that Luma does not know a new one is no answer yet."""
-        try:
-            return await self._get(generation_id)
-        except NotFound as missing:
-            if self._journal.is_new(generation_id):
-                raise AnswerLost(str(missing)) from missing
-            raise
-
     async def _ask(self, generation_id: str, watch: Watch, delay: float) -> None:
         with watch.scope:
             started, failures = anyio.current_time(), 0
@@ -87,7 +78,7 @@ class Watches:
             while not watch.ended.is_set():
                 retry_after = None
                 try:
-                    watch.generation = await self._known(generation_id)
+                    watch.generation = await self._get(generation_id)
                     watch.error, failures = None, 0
                     if watch.generation.finished:
                         watch.ended.set()

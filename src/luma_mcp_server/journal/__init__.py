@@ -25,15 +25,12 @@ from ..models import Generation, Request, dollars
 from .file import JournalFile
 from .rows import Row, identity_of, written
 
-__all__ = ["DAY_S", "FOUND_WITHIN_S", "OWNED_S", "REPEAT_S", "Journal", "Row", "Spending", "identity_of", "written"]
+__all__ = ["DAY_S", "OWNED_S", "REPEAT_S", "Journal", "Row", "Spending", "identity_of", "written"]
 
 DAY_S = 24 * 3600.0
 
 OWNED_S = 90.0
 """How long a row `submitting` belongs to the process that wrote it: longer than any POST can last."""
-
-FOUND_WITHIN_S = 10.0
-"""How long a 404 for a new generation is not final: nobody documents how soon Luma finds it."""
 
 REPEAT_S = 15 * 60.0
 """How long after its purchase a finished generation is given back for the same call."""
@@ -138,11 +135,6 @@ class Journal:
         with suppress(JournalBusy):
             return next((name for (name,) in self._file.read(lambda db: db.execute(sql, values).fetchall())), None)
         return None
-
-    def is_new(self, generation_id: str) -> bool:
-        """Whether a generation was bought so recently that Luma may not find it yet."""
-        row = self.of(generation_id)
-        return row is not None and self._time() - row.submitted_at <= FOUND_WITHIN_S
 
     def rivals(self, row: Row) -> list[Request | None]:
         """What else was sent while a purchase was on its way and has no answer: a job may as well be of that.

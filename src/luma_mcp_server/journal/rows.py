@@ -69,6 +69,11 @@ class Row:
         return None
 
     @property
+    def made_at(self) -> float:
+        """When Luma took the job, as far as is known."""
+        return self.taken_at or self.submitted_at
+
+    @property
     def finished(self) -> bool:
         """Whether its job has ended, or never began."""
         return self.status not in ("submitting", "submitted", "unknown")

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from mcp.server.mcpserver import Context
 
 from ..backends import Backend
-from ..errors import InvalidRequest, JournalBusy, LumaServerError, NotFound, SettingsError
+from ..errors import AnswerLost, InvalidRequest, JournalBusy, LumaServerError, NotFound, SettingsError
 from ..media import Files, Reference, is_local, parse_reference
 from ..models import REQUEST_PREFIX, Api, Generation, LocalFile, plain_text, plain_url
 from ..polling import MAX_JOB_AGE_S, TICK_S, expected_seconds, progress
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ToolContext = Context["App", Any]
 
 _MOST_SEEN = 10_000
+
+_FOUND_WITHIN_S = 10.0
+"""How long after Luma took a job a 404 for it is not final: nobody documents how soon Luma finds and lists it."""
 
 
 @dataclass
@@ -140,6 +143,10 @@ class App:
         """Seconds since a purchase was made."""
         return self.now().timestamp() - row.submitted_at
 
+    def is_new(self, row: "Row") -> bool:
+        """Whether Luma has taken a job so recently that it may not find it yet."""
+        return row.status != "deleted" and self.now().timestamp() - row.made_at <= _FOUND_WITHIN_S
+
     def running(self, but: "Row | None" = None) -> "list[Row]":
         """Purchases that had not ended when they were last seen, newest first."""
         return self.journal.running(self.now().timestamp() - MAX_JOB_AGE_S, but.id if but else "")
@@ -219,8 +226,7 @@ class App:
             try:
                 await self.get(str(row.generation_id))
             except NotFound:
-                if not self.journal.is_new(str(row.generation_id)):
-                    gone.add(str(row.generation_id))
+                gone.add(str(row.generation_id))
             except LumaServerError:
                 pass
 
@@ -235,7 +241,7 @@ class App:
 
         Raises:
             NotFound: no API that there is a key for knows it.
-            LumaServerError: an API that might know it could not be asked.
+            LumaServerError: an API that might know it could not be asked, or does not find what it has just taken.
         """
         self.settings.require_key()
         row = self.journal.of(generation_id)
@@ -260,6 +266,11 @@ class App:
             failure = next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
             if row is None or not isinstance(failure, NotFound):
                 raise failure
+            if self.is_new(row):
+                raise AnswerLost(
+                    f"Luma has just taken generation {generation_id} and does not find it yet. Nothing is lost: ask "
+                    "again."
+                ) from failure
             bought = f"{datetime.fromtimestamp(row.submitted_at).astimezone():%Y-%m-%d at %H:%M}"
             if row.status == "deleted":
                 gone = f"Generation {generation_id}, bought on {bought}, has been deleted. Saved files stay."

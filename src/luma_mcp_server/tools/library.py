@@ -24,8 +24,6 @@ GenerationId = Annotated[str, Field(description="Its id or link")]
 _PAGE = 100
 _MOST_PAGES = 10
 _LONGEST_PROMPT = 200
-_LISTED_WITHIN_S = 10.0
-"""How long Luma may take to list a new generation; nobody documents it."""
 
 
 class Deleted(Value):
@@ -249,7 +247,7 @@ def _merged(app: App, page: Page, wanted: int, state: str | None, gone: Collecti
     ):
         name = row.generation_id or row.id
         if name not in merged:
-            due = row.api == "dream_machine" and page.trouble is None and app.age(row) > _LISTED_WITHIN_S
+            due = row.api == "dream_machine" and page.trouble is None and not app.is_new(row)
             if due and page.oldest is not None and (row.generation_id or row.submitted_at <= page.oldest):
                 continue  # Luma's list has it further down, or it comes after what that has here
             merged[name] = shown(row)
@@ -293,7 +291,7 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     except NotFound:
         if row is None and "agents" in app.settings.apis and (await app.get(name)).api == "agents":
             raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
-        if row is None or (row.status != "deleted" and app.journal.is_new(name)):
+        if row is None or app.is_new(row):
             raise
         # What was bought here and is gone was deleted before, here or elsewhere.
     await app.jobs.deleted(name)
