@@ -285,6 +285,15 @@ async def test_generations_of_the_agents_api_are_listed_by_every_process_with_th
         assert (await later.call("list_generations", state="failed"))["generations"] == []
 
 
+async def test_a_job_that_ended_unseen_is_listed_with_its_state_now_however_old_it_is(agents_desk) -> None:
+    made = await agents_desk.video(wait_s=0)
+    await anyio.sleep(2 * 3600)
+
+    [listed] = (await agents_desk.call("list_generations", state="completed"))["generations"]
+
+    assert listed["generation_id"] == made["generation_id"]
+
+
 async def test_pages_of_a_long_list_follow_each_other_without_gap_or_repetition(desk, open_desk, tmp_path) -> None:
     async with open_desk(beside=desk, HOME=str(tmp_path / "elsewhere")) as elsewhere:
         for n in range(12):

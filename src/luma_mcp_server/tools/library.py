@@ -175,8 +175,9 @@ async def list_generations(
     if page.cut:
         warnings.append(f"Only the first {page.read} generations of Luma's list were looked through.")
     gone: set[str] = set()
-    if state and "agents" in app.settings.apis:  # any unfinished one may be in that state by now
-        gone = await app.refresh([row for row in app.running() if row.api == "agents"])
+    if state and "agents" in app.settings.apis:  # any whose end nobody has seen may be in that state by now
+        unfinished = [row for row in app.journal.running(0.0, "") if row.api == "agents"]
+        gone = await app.refresh(unfinished[:_PAGE])
     known = _merged(app, page, wanted, state, gone)
     if state is None:
         open_ones = [one for one in known[offset:][:limit] if one.api == "agents" and not one.finished]
