@@ -306,10 +306,17 @@ async def test_a_job_older_than_an_hour_is_not_waited_for_any_longer(desk) -> No
     made = await desk.call("generate_video", prompt=STUCK, wait_s=0)
     await anyio.sleep(3700)
 
+    began = anyio.current_time()
     shown = await desk.call("get_generation", generation_id=made["generation_id"])
+    waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+    again = await desk.call("generate_video", prompt=STUCK)
 
-    assert "Older than an hour" in shown["warnings"][0]
-    assert "wait_for" not in shown["next_step"]
+    for one in (shown, waited["generations"][0], again):
+        assert "Older than an hour" in str(one["warnings"])
+        assert "wait_for" not in one["next_step"]
+    assert (waited["finished"], "next_step" in waited) == (True, False)
+    assert again["reused"] is True
+    assert anyio.current_time() == began
 
 
 async def test_a_cancelled_wait_stops_asking_and_the_job_goes_on(desk) -> None:

@@ -334,21 +334,30 @@ class App:
             "generate_video(start_image=…) with an image of its last frame."
         )
 
+    def _elapsed_s(self, generation_id: str, created_at: datetime | None) -> int | None:
+        """Seconds since a job was bought, or else since Luma says that it was made."""
+        if row := self.journal.of(generation_id):  # by the same clock, should it be wrong
+            return round(max(0.0, self.age(row)))
+        return round(max(0.0, (self.now() - created_at).total_seconds())) if created_at else None
+
+    def is_overdue(self, generation: Generation) -> bool:
+        """Whether waiting for a job is useless, as Luma drops those that are so old."""
+        if generation.finished or generation.generation_id is None:
+            return False
+        return (self._elapsed_s(generation.generation_id, generation.created_at) or 0) > MAX_JOB_AGE_S
+
     def present(self, generation: Generation, **more: Any) -> Generation:
         """A generation as tools show it: with what this server knows beside what Luma said."""
-        now, changes = self.now(), dict(more)
+        changes = dict(more)
         warnings = [*(generation.warnings or ()), *changes.pop("warnings", ())]
         if "journal" in vars(self):
             warnings += self.journal.news()
         if not generation.finished and generation.generation_id:
             changes.setdefault("next_step", f'wait_for_generations(generation_ids=["{generation.generation_id}"])')
-            if generation.created_at:
-                row = self.journal.of(generation.generation_id)  # by the same clock, should it be wrong
-                age = max(0.0, self.age(row) if row else (now - generation.created_at).total_seconds())
-                changes["elapsed_s"] = round(age)
-                if age > MAX_JOB_AGE_S:
-                    warnings.append("Older than an hour: Luma drops such jobs. Don't wait for it any longer.")
-                    changes["next_step"] = f'get_generation(generation_id="{generation.generation_id}")'
+            changes["elapsed_s"] = self._elapsed_s(generation.generation_id, generation.created_at)
+            if self.is_overdue(generation):
+                warnings.append("Older than an hour: Luma drops such jobs. Don't wait for it any longer.")
+                changes["next_step"] = f'get_generation(generation_id="{generation.generation_id}")'
         if self.settings.sandbox:
             changes["sandbox"] = True
         if generation.prompt:

@@ -349,7 +349,7 @@ def _chosen(app: App, draft: Draft) -> tuple[Backend, Request]:
 async def _awaited(app: App, call: Call, generation: Generation, trouble: LumaServerError | None) -> Generation:
     """The generation as it stands when it ends, or when the call has waited long enough."""
     assert generation.generation_id is not None
-    if generation.finished and trouble is None:
+    if trouble is None and (generation.finished or app.is_overdue(generation)):
         return generation
     async with app.watches.watch(generation.generation_id, delay=first_gap()) as watch:
         call.describe = lambda: (watch.generation or generation).state

@@ -100,7 +100,8 @@ async def wait_for_generations(
         raise next(iter(failed.values()))
     unasked = {name for name, error in failed.items() if not isinstance(error, NotFound | InvalidRequest)}
     generations = [app.present(found[name]) if name in found else _missing(name, failed[name]) for name in names]
-    open_ = {name for name, one in found.items() if not one.finished and (one.generation_id or one.next_step)}
+    lasts = {name for name, one in found.items() if not one.finished and not app.is_overdue(one)}
+    open_ = {name for name in lasts if found[name].generation_id or found[name].next_step}
     unfinished = [f'"{name}"' for name in names if name in open_ | unasked]
     return Waited(
         generations=tuple(generations),
@@ -137,8 +138,9 @@ async def _followed(app: App, call: Call, name: str) -> Generation:
     async with app.watches.watch(generation_id) as watch:
         with anyio.CancelScope(deadline=call.answer_until):
             await watch.asked.wait()
-        with anyio.CancelScope(deadline=call.wait_until):
-            await watch.ended.wait()
+        if watch.generation is None or not app.is_overdue(watch.generation):
+            with anyio.CancelScope(deadline=call.wait_until):
+                await watch.ended.wait()
     if watch.generation is None:
         raise watch.error or LumaServerError(f"Luma did not answer about {generation_id} in time. Call again.")
     app.remember(watch.generation)
