@@ -216,6 +216,19 @@ async def test_a_call_finds_out_that_luma_never_took_the_earlier_one_and_buys_it
     assert desk.charges == 1
 
 
+async def test_a_list_that_luma_refuses_is_not_waited_for(desk) -> None:
+    desk.wire.after.append(httpx.ReadTimeout("slow"))
+    desk.world.faults.append(Fault("status", "GET", "/dream-machine/v1/generations", status=410, times=9))
+
+    began = anyio.current_time()
+    made = await desk.video()
+
+    assert made["state"] == "unknown"
+    assert anyio.current_time() - began < 5
+    desk.world.faults.clear()
+    assert (await desk.video())["generation_id"] in desk.world.jobs
+
+
 async def test_an_api_without_a_list_leaves_a_lost_purchase_open_for_a_day(agents_desk) -> None:
     agents_desk.wire.after.append(httpx.ReadTimeout("slow"))
 
