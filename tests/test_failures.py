@@ -125,6 +125,26 @@ async def test_a_rate_limit_with_retry_after_is_waited_out_within_the_limit(desk
     assert any("sending again in 9 s, nothing bought yet" in str(message) for message in seen)
 
 
+async def test_the_same_call_beside_one_that_waits_out_a_rate_limit_waits_too(desk) -> None:
+    desk.world.faults.append(Fault("status", status=429, headers={"Retry-After": "10"}))
+    at: list[float] = []
+
+    class Timed(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST":
+                at.append(anyio.current_time())
+                await anyio.sleep(1)
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Timed()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(desk.video)
+
+    assert [later - at[0] for later in at] == [0, 11]
+    assert desk.charges == 1
+
+
 async def test_a_rate_limit_that_names_no_time_to_wait_is_not_hammered(desk) -> None:
     busy = Fault("status", status=429, detail="Slow down", headers={"Retry-After": "0"}, times=1000)
     desk.world.faults.append(busy)

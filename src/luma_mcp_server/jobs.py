@@ -144,18 +144,23 @@ class Jobs:
 
     # Buying.
 
-    async def earlier(self, order: Order, until: float) -> Bought | None:
-        """The earlier purchase that stands for the same call, if there is one.
+    async def earlier(
+        self, order: Order, *, answer_until: float, resend_until: float, say: Callable[[str], None]
+    ) -> Bought | None:
+        """The earlier purchase that stands for the same call, if there is one; the arguments are those of `buy`.
 
         Raises:
             LumaServerError: there was one, and what became of it forbids to make another.
         """
         find = partial(self._journal.holder, order.account, identity_of(order.request, order.take))
-        row = await self._patiently(find, until)
-        try:
-            return await self._standing(row, until) if row else None
-        except TooManyRequests:
-            return None  # `buy` waits and tries again, like the call that is making that purchase
+        while True:
+            row = await self._patiently(find, answer_until)
+            try:
+                return await self._standing(row, answer_until) if row else None
+            except TooManyRequests as error:
+                if error.concurrency or error.retry_after is None:
+                    return None
+                await self._pause(error, resend_until, say)
 
     async def readable(self) -> None:
         """Wait until the journal can be read: what it knows of a clip or a link decides what is bought.
@@ -189,14 +194,16 @@ class Jobs:
             try:
                 return await self._bought(order, answer_until)
             except TooManyRequests as error:
-                if error.concurrency or error.retry_after is None:
-                    raise
-                pause = max(error.retry_after, 1.0)
-                if anyio.current_time() + pause >= resend_until:
-                    raise
-                say(f"Luma's rate limit: sending again in {pause:.0f} s, nothing bought yet")
-                await anyio.sleep(pause)
+                await self._pause(error, resend_until, say)
                 answer_until = max(answer_until, resend_until)
+
+    async def _pause(self, error: TooManyRequests, until: float, say: Callable[[str], None]) -> None:
+        """Wait as long as Luma asked to; what it named no time for, or too long a one, is raised."""
+        pause = max(error.retry_after or 0.0, 1.0)
+        if error.concurrency or error.retry_after is None or anyio.current_time() + pause >= until:
+            raise error
+        say(f"Luma's rate limit: sending again in {pause:.0f} s, nothing bought yet")
+        await anyio.sleep(pause)
 
     async def _bought(self, order: Order, until: float) -> Bought:
         identity = identity_of(order.request, order.take)

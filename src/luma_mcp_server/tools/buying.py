@@ -175,7 +175,9 @@ async def buy(
                 backend, request = _chosen(app, draft)
             usd, price = upper_bound(request), estimate(request)
             order = Order(backend, settings.account(backend.api), tool, request, take, usd)
-            bought = await app.jobs.earlier(order, call.answer_until)
+            bought = await app.jobs.earlier(
+                order, answer_until=call.answer_until, resend_until=call.wait_until, say=call.say
+            )
             if bought is None:
                 await app.jobs.allow(usd, call.answer_until)
                 await confirm_price(ctx, call, usd, in_words(request), published=price is not None)
