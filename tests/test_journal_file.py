@@ -475,7 +475,7 @@ async def test_a_file_that_is_back_but_locked_is_waited_for_and_not_bought_aroun
                 said = await blind.refusal("generate_video", prompt="a lake")
             assert (await blind.video("a lake"))["reused"] is True
 
-    assert "locked. Nothing was sent or charged." in said
+    assert "locked. This call bought nothing." in said
     assert desk.charges == 2
 
 
@@ -600,7 +600,7 @@ async def test_a_lock_that_lasts_is_an_error_after_five_seconds_and_meanwhile_ot
 
     assert "keeps the journal" in said[0]
     assert str(written) in said[0]
-    assert "Nothing was sent or charged" in said[0]
+    assert "This call bought nothing" in said[0]
     assert desk.charges == 1
     assert (await desk.video("a lake"))["state"] == "completed"
 
@@ -614,7 +614,7 @@ async def test_a_call_that_has_less_than_five_seconds_says_that_the_file_is_lock
         with locked(tmp_path / ".luma-mcp" / "sandbox.sqlite3"):
             said = await hasty.refusal("generate_video", prompt="a lake")
 
-    assert "locked. Nothing was sent or charged." in said
+    assert "locked. This call bought nothing." in said
     assert desk.charges == 1
 
 
@@ -635,6 +635,27 @@ async def test_a_lock_of_two_seconds_delays_a_purchase(desk, open_desk, tmp_path
             assert 1.9 < anyio.current_time() - started < 3
             assert made["generation_id"]
             assert "warnings" not in made
+
+
+async def test_a_lost_purchase_is_found_by_its_name_once_a_lock_has_ended(desk, open_desk, tmp_path) -> None:
+    async with open_desk(beside=desk) as ended:
+        ended.wire.after.append(httpx.ReadTimeout("slow"))
+        desk.world.faults.append(Fault("status", "GET", status=502, times=2))
+        name = (await ended.video(wait_s=0))["request_id"]
+    desk.world.faults.clear()
+    with locked_for_readers(tmp_path / ".luma-mcp" / "sandbox.sqlite3") as db:
+
+        async def release() -> None:
+            await anyio.sleep(2)
+            db.close()
+
+        async with open_desk(beside=desk) as later, anyio.create_task_group() as tasks:
+            said = await later.refusal("wait_for_generations", generation_ids=[name], wait_s=0)
+            tasks.start_soon(release)
+            [made] = (await later.call("wait_for_generations", generation_ids=[name]))["generations"]
+
+    assert "This call bought nothing" in said
+    assert made["generation_id"] in desk.world.jobs
 
 
 @pytest.mark.parametrize("wait_s", [0, 45])
@@ -812,7 +833,7 @@ async def test_no_secret_is_in_the_file(open_desk, tmp_path) -> None:
         bytes.fromhex("ffd8ffe000104a46494600010100000100010000") + b"secret-content-of-the-picture" * 20
     )
     async with open_desk(LUMA_AGENTS_API_KEY=AGENTS_SANDBOX_KEY, LUMA_MCP_CALLBACK_HOSTS="hooks.example.com") as desk:
-        url = "https://ann:secret-password@example.com/cat.png?Signature=secret-signature#secret-fragment"
+        url = "https://annabelle:secret-password@example.com/cat.png?Signature=secret-signature#secret-fragment"
         made = await desk.image("from a link", image_refs=[url], model="photon-1")
         await desk.video(
             "with a callback", model="ray-2", callback_url="https://hooks.example.com/secret-path", wait_s=0
@@ -836,7 +857,7 @@ async def test_no_secret_is_in_the_file(open_desk, tmp_path) -> None:
         b"Signature",
         b"Expires",
         b"hooks.example.com",
-        b"ann",
+        b"annabelle",
         b"luma-sandbox-key",
         AGENTS_SANDBOX_KEY.encode(),
     ):

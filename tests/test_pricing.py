@@ -47,11 +47,16 @@ def reframe(model: str, source: Media, resolution: str | None = None, media_type
         (image("uni-1", image_refs=(URL, URL)), 0.0464),
         (edit("ray-2", clip("720p", "5s")), 1.75),
         (reframe("ray-3.2", clip("720p", "7s"), "1080p"), 2.52),
-        (reframe("photon-1", URL, media_type="image"), 0.015),
     ],
 )
 def test_a_published_price_is_what_a_job_counts(request_: Request, usd: float) -> None:
     assert upper_bound(request_) == estimate(request_) == usd
+
+
+def test_an_image_whose_price_follows_its_unknown_size_counts_as_the_largest() -> None:
+    for model, price, usd in (("photon-1", 0.015, 0.0182), ("photon-flash-1", 0.004, 0.0048)):
+        for request in (image(model), reframe(model, URL, media_type="image")):
+            assert (estimate(request), upper_bound(request)) == (price, usd)
 
 
 @pytest.mark.parametrize(

@@ -305,13 +305,14 @@ class Jobs:
 
     # What became of a purchase.
 
-    def row(self, request_id: str) -> Row:
+    async def row(self, request_id: str, until: float) -> Row:
         """The purchase with one of our ids.
 
         Raises:
             NotFound: there is none.
+            JournalBusy: another process keeps the journal locked.
         """
-        if (row := self._journal.row(request_id)) is None:
+        if (row := await self._patiently(partial(self._journal.row, request_id), until)) is None:
             raise NotFound(
                 f"The journal knows no purchase {request_id[:60]} with this key. list_generations has what was bought.",
                 status=404,

@@ -56,6 +56,9 @@ class Model:
     per_megapixel: float | None = None
     per_modified_megapixel: float | None = None
     per_image: float | None = None
+    per_largest_image: float | None = None
+    """At the rate per million pixels, where that is more: 2432 x 1024 of them, the most that [D] names."""
+
     aspect_ratios: tuple[AspectRatio, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     durations: tuple[Duration, ...] = ()
@@ -133,6 +136,7 @@ MODELS: dict[str, Model] = {
             "image",
             f"{_IMAGE}; best quality",
             per_image=0.015,  # [P]
+            per_largest_image=0.0182,  # [C]
             aspect_ratios=DREAM_MACHINE_RATIOS,
         ),
         Model(
@@ -141,6 +145,7 @@ MODELS: dict[str, Model] = {
             "image",
             f"{_IMAGE}; faster, cheaper",
             per_image=0.004,  # [P]
+            per_largest_image=0.0048,  # [C]
             aspect_ratios=DREAM_MACHINE_RATIOS,
         ),
         Model(
@@ -224,6 +229,7 @@ _LONGEST_S = 10
 def upper_bound(request: Request) -> float:
     """What a request counts in the budget, in US dollars: its published price, else a bound for it, never zero.
 
+    An image whose price follows its pixels, which Luma does not say, counts as the largest.
     A job without a published price counts as the same clip generated anew by its model, at the request's resolution,
     else the source's, else 1080p; as long as the source, else as the longest that is taken. Where a dearer table is
     published for what is done, that table counts: an edit of unknown length at the rates of edits, a reframing at
@@ -232,7 +238,8 @@ def upper_bound(request: Request) -> float:
     model that is not known here counts as the dearest one that makes the same.
     """
     if price := estimate(request):
-        return price
+        known = MODELS.get(getattr(request, "model", ""))
+        return max(price, known.per_largest_image or 0.0 if known else 0.0)
     is_image = isinstance(request, ImageRequest) or (
         isinstance(request, ReframeRequest) and request.media_type == "image"
     )

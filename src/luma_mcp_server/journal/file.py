@@ -224,7 +224,7 @@ class JournalFile:
     def _busy(self) -> JournalBusy:
         self._wait_for_others(0.0)
         return JournalBusy(
-            f"Another program keeps the journal {self.path} locked. Nothing was sent or charged. Close what holds it, "
+            f"Another program keeps the journal {self.path} locked. This call bought nothing. Close what holds it, "
             "then call again."
         )
 

@@ -180,7 +180,7 @@ async def buy(
             )
             if bought is None:
                 await app.jobs.allow(usd, call.answer_until)
-                await confirm_price(ctx, call, usd, in_words(request), published=price is not None)
+                await confirm_price(ctx, call, price or usd, in_words(request), published=price is not None)
                 order = replace(order, request=await _uploaded(call, request))
                 bought = await _sent(app, call, order)
         finally:

@@ -54,7 +54,7 @@ async def _purchase(app: App, name: str, until: float) -> "Row":
     """
     app.settings.require_key()
     try:
-        row = await app.jobs.settled(app.jobs.row(name), until)
+        row = await app.jobs.settled(await app.jobs.row(name, until), until)
     except (Refused, NotSent) as error:
         raise InvalidRequest(f"{name} was not bought. {error}") from error
     if row.status in ("refused", "rejected"):
