@@ -125,10 +125,12 @@ def test_servers_that_make_a_new_file_at_once_all_use_the_same(tmp_path) -> None
 
     def opened_by(file: JournalFile) -> None:
         together.wait()
-        while True:
+        opened = False
+        while not opened:
             with suppress(JournalBusy):
                 file.read(lambda db: db.total_changes)
-                return
+                opened = True
+        file.close()
 
     with ThreadPoolExecutor(4) as servers:
         for place in range(100):
@@ -137,8 +139,6 @@ def test_servers_that_make_a_new_file_at_once_all_use_the_same(tmp_path) -> None
             list(servers.map(opened_by, files))
             assert [(file.problem, file.notices) for file in files] == [(None, [])] * 4
             assert not aside(path)
-            for file in files:
-                file.close()
 
 
 async def test_a_file_of_a_newer_version_is_left_alone_and_nothing_is_bought_without_it(open_desk, file) -> None:

@@ -35,7 +35,8 @@ T = TypeVar("T")
 logger = logging.getLogger("luma_mcp_server")
 
 _POST_S = 60.0
-"""The longest that a purchase waits for Luma. A body that trickles in never meets the HTTP client's time-outs."""
+"""The longest that a purchase waits for Luma: the HTTP client's 30 s for the answer to begin, and as long for its body,
+which never meets the client's time-outs if it trickles in."""
 
 _BUSY_S = 5.0
 _BUSY_GAP_S = 0.4

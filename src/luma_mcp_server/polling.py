@@ -1,4 +1,4 @@
-"""When to ask next, and what to say while waiting. Pure: no clock, no network, no protocol."""
+"""When to ask next, and what to say while waiting. No clock, no network, no protocol."""
 
 import random
 

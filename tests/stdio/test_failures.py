@@ -82,7 +82,9 @@ def test_a_lost_answer_is_a_result_that_says_so_and_how_it_goes_on(hasty, world,
 
     assert made == IsPartialDict(state="unknown", charged="unknown")
     assert words in made["warnings"][0]
-    assert "may have been taken and charged. Luma's list is searched for it" in made["warnings"][0]
+    assert (
+        "may have been taken and charged. Luma's list, where it can be read, is searched for it" in made["warnings"][0]
+    )
     assert KEY not in str(made)
     assert "Signature" not in str(made)
     assert made["next_step"] == f'wait_for_generations(generation_ids=["{made["request_id"]}"])'
@@ -121,7 +123,7 @@ def test_a_purchase_without_an_answer_at_the_limit_is_a_result_to_wait_with(serv
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (status(404, "Generation not found"), ["no such generation", "list_generations"]),
+        (status(404, "Generation not found"), ["does not find it yet", "ask again"]),
         (status(500, "Internal server error"), ["HTTP 500", "call again"]),
         ({"kind": "html"}, ["an HTML page", "call again"]),
         ({"kind": "cut"}, ["broke off", "call again"]),

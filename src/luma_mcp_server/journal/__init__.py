@@ -9,6 +9,9 @@ kept without their queries, local files as digest, size and type, and callback a
                  ├─> refused     Luma said no, or nothing was sent: not charged
                  └─> unknown ────┬─> submitted   found in Luma's list
                                  └─> rejected    certainly not there: not charged
+
+An answer that comes after all counts more than any of this: a row that was taken for lost becomes submitted or refused,
+and one that had found the other's job in the list is unknown again.
 """
 
 import sqlite3

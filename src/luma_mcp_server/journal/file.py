@@ -289,9 +289,7 @@ class _HasMovedOn(sqlite3.DatabaseError):
 
 
 def _connected(path: Path | str, *, timeout: float = _BUSY_S, **options: Any) -> sqlite3.Connection:
-    db: sqlite3.Connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False, **options
-    )
+    db: sqlite3.Connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, **options)
     return db
 
 

@@ -445,7 +445,7 @@ async def calling(ctx: ToolContext, app: App, wait_s: float | None) -> AsyncIter
     ticking = anyio.CancelScope()
 
     async def tick() -> None:
-        with ticking, suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client is gone
+        with ticking:
             while True:
                 elapsed = round(anyio.current_time() - started, 1)
                 await ctx.report_progress(*progress(elapsed, call.expected, call.describe()))
