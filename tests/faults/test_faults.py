@@ -130,6 +130,9 @@ def story(api: str, seed: int) -> Story:
     if budget := dice.choices([None, "1.0", "2.0"], [70, 15, 15])[0]:
         environ["LUMA_MCP_BUDGET_USD"] = budget
     wishes = tuple(wish(dice, api, number) for number in range(dice.randint(1, 3)))
+    if len(wishes) > 1 and random.Random(f"{api}-{seed}-twins").random() < 0.4:
+        tool, arguments = wishes[0]
+        wishes = (*wishes[:-1], (tool, arguments | {"aspect_ratio": "9:16"}))  # the same but for one option
     return Story(
         api,
         seed,
@@ -144,7 +147,7 @@ def story(api: str, seed: int) -> Story:
 
 
 def wish(dice: random.Random, api: str, number: int) -> tuple[str, dict[str, Any]]:
-    """A tool and its arguments. The prompt tells one wish from the others, wherever it turns up."""
+    """A tool and its arguments. Prompt and shape tell one wish from the others, wherever they turn up: see `_named`."""
     [tag] = dice.choices(TAGS, [58, 8, 6, 8, 5, 5, 5, 5])
     arguments: dict[str, Any] = {"prompt": f"{tag}a lake, number {number}"}
     if dice.random() < 0.5:
@@ -391,35 +394,34 @@ class Judge:
         if not fine:
             self.wrong.append(words)
 
-    def _prompt(self, ask: Ask) -> str:
-        prompt: str = self.story.wishes[ask.wish][1]["prompt"]
-        return prompt
+    def _wish(self, ask: Ask) -> str:
+        return _named(self.story.wishes[ask.wish][1])
 
     def _every_job_is_known(self) -> None:
         known = {row["generation_id"]: row for row in self.rows if row["generation_id"]}
         charged = [job for job in self.jobs.values() if job["cents"] > job["refunded_cents"]]
         self._check(len(known) == sum(row["generation_id"] is not None for row in self.rows), "one id in two rows")
-        lost = Counter(_prompt_of(job) for job in charged if job["id"] not in known)
-        open_rows = Counter(_prompt_of(row) for row in self.rows if row["status"] in PAID)
+        lost = Counter(_wish_of(job) for job in charged if job["id"] not in known)
+        open_rows = Counter(_wish_of(row) for row in self.rows if row["status"] in PAID)
         if self.story.folder != "good":
             # What is in memory alone is known by what the server says of it, in the end or before.
             said = {content.get("generation_id") for _, content in self.told}
-            lost = Counter(_prompt_of(job) for job in charged if job["id"] not in known and job["id"] not in said)
-            last = {(ask.wish, ask.take): (self._prompt(ask), content) for ask, content in self.told}
-            open_rows = Counter(prompt for prompt, content in last.values() if content.get("state") == "unknown")
+            lost = Counter(_wish_of(job) for job in charged if job["id"] not in known and job["id"] not in said)
+            last = {(ask.wish, ask.take): (self._wish(ask), content) for ask, content in self.told}
+            open_rows = Counter(name for name, content in last.values() if content.get("state") == "unknown")
         kinds = {one.then for one in self.story.rounds} | {f["kind"] for one in self.story.rounds for f in one.faults}
         if self.story.folder == "good" and kinds.isdisjoint({"kill", "hang"}):
             # Whoever is told to end first notes what Luma answers.
             cut_off = [row["id"] for row in self.rows if row["status"] == "submitting"]
             self._check(not cut_off, f"nobody noted Luma's answer to {cut_off}")
-        for prompt, number in lost.items():
+        for name, number in lost.items():
             self._check(
-                number <= open_rows[prompt],
-                f"{number} job(s) charged for {prompt!r} that nobody knows, {open_rows[prompt]} row(s) may be",
+                number <= open_rows[name],
+                f"{number} job(s) charged for {name!r} that nobody knows, {open_rows[name]} row(s) may be",
             )
         for name, row in known.items():
             job = self.jobs.get(name)
-            if job is None or _prompt_of(job) != _prompt_of(row):
+            if job is None or _wish_of(job) != _wish_of(row):
                 self.wrong.append(f"row {row['id']} has generation {name}, which is no such job")
                 continue
             self._check(
@@ -445,16 +447,14 @@ class Judge:
     def _nothing_is_bought_twice(self) -> None:
         takes = defaultdict[str, set[int]](set)
         for _, _, ask in self.asked:
-            takes[self._prompt(ask)].add(ask.take)
-        by_prompt = defaultdict[str, list[float]](list)
+            takes[self._wish(ask)].add(ask.take)
+        by_wish = defaultdict[str, list[float]](list)
         for job in self.jobs.values():
             if job["state"] != "failed":
-                by_prompt[_prompt_of(job)].append(job["created_at"])
-        for prompt, times in by_prompt.items():
+                by_wish[_wish_of(job)].append(job["created_at"])
+        for name, times in by_wish.items():
             most = _most_within(WINDOW_S - POST_S, times)
-            self._check(
-                most <= len(takes[prompt]), f"{prompt!r} bought {most} times, for takes {sorted(takes[prompt])}"
-            )
+            self._check(most <= len(takes[name]), f"{name!r} bought {most} times, for takes {sorted(takes[name])}")
 
         # Where the row of a job is certain, its identity is too.
         rows = {name: row for row in self.rows for name in (row["generation_id"], row["id"]) if name}
@@ -526,11 +526,14 @@ def _contents(calls: "Iterable[tuple[Client, int, Q]]") -> Iterator[tuple[Q, dic
             yield what, content
 
 
-def _prompt_of(what: dict[str, Any]) -> str:
-    """The prompt of a job or of a row."""
+def _wish_of(what: dict[str, Any]) -> str:
+    """The wish that a job or a row is of."""
     request = what["request"]
-    prompt: str = (json.loads(request) if isinstance(request, str) else request)["prompt"]
-    return prompt
+    return _named(json.loads(request) if isinstance(request, str) else request)
+
+
+def _named(request: dict[str, Any]) -> str:
+    return f"{request['prompt']} ({request.get('aspect_ratio', '16:9')})"
 
 
 def _text(result: dict[str, Any]) -> str:
