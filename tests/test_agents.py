@@ -263,7 +263,7 @@ async def test_what_no_model_can_do_is_refused_in_the_words_of_the_first(both_de
 
 
 async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
-    ours, theirs = await both_desk.video(), await both_desk.video(model="ray-2")
+    ours, theirs = await both_desk.video(), await both_desk.video(model="ray-2", resolution="4k", aspect_ratio="9:21")
 
     for clip, model in ((ours, "ray-2"), (theirs, "ray-3.2")):
         longer = await both_desk.call("extend_video", generation_id=clip["generation_id"], prompt="it goes on")
@@ -279,6 +279,17 @@ async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
     for tool in ("upscale_video", "add_audio"):
         assert "model=ray-2" in await both_desk.refusal(tool, generation_id=ours["generation_id"])
     assert both_desk.charges == 4
+
+
+async def test_an_image_of_a_shape_that_a_model_does_not_have_is_refused_with_a_call_that_works(both_desk) -> None:
+    image = await both_desk.image(model="photon-1", aspect_ratio="9:21")
+    arguments = {"source": image["generation_id"], "prompt": "blue"}
+
+    said = await both_desk.refusal("modify_image", **arguments, model="uni-1")
+
+    assert "uni-1 can't keep the image's shape, 9:21" in said
+    assert "aspect_ratio=" not in said
+    assert (await both_desk.call("modify_image", **arguments, model="photon-1"))["state"] == "completed"
 
 
 async def test_an_image_of_one_api_starts_a_video_of_the_other(both_desk) -> None:

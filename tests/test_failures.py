@@ -265,17 +265,28 @@ async def test_a_paid_request_waits_as_short_for_a_connection_as_any_other(desk)
     assert desk.wire.sent[0].extensions["timeout"]["connect"] == 5
 
 
-@pytest.mark.parametrize("tool", ["get_generation", "delete_generation", "preview_generation", "download_generation"])
+@pytest.mark.parametrize("tool", ["get_generation", "preview_generation", "download_generation"])
 async def test_reading_says_what_failed_and_that_nothing_was_lost(desk, tool: str) -> None:
     made = await desk.video(wait_s=0)
-    method = "DELETE" if tool == "delete_generation" else "GET"
-    desk.world.faults.append(Fault("html", method, path=made["generation_id"]))
+    desk.world.faults.append(Fault("html", "GET", path=made["generation_id"]))
 
     said = await desk.refusal(tool, generation_id=made["generation_id"])
 
     assert "an HTML page instead of JSON" in said
     assert "Nothing was lost" in said
     assert "charged" not in said
+
+
+async def test_a_deletion_without_an_answer_may_have_been_done_and_calling_again_tells(desk) -> None:
+    name = (await desk.video())["generation_id"]
+    desk.world.faults.append(Fault("status", "DELETE", status=502, after=True))
+
+    said = await desk.refusal("delete_generation", generation_id=name)
+
+    assert "HTTP 502" in said
+    assert "It may have been deleted: call again to make sure." in said
+    assert "Nothing was lost" not in said
+    assert (await desk.call("delete_generation", generation_id=name))["deleted"] is True
 
 
 async def test_a_source_that_can_not_be_looked_up_means_that_nothing_was_bought(desk) -> None:

@@ -263,6 +263,15 @@ async def test_what_luma_does_not_know_any_more_is_said_to_have_been_bought_here
     assert "This server bought it on 20" in said
 
 
+async def test_a_listed_job_that_failed_says_that_it_was_refunded(desk) -> None:
+    await desk.refusal("generate_video", prompt="[sandbox:fail]")
+    await desk.video()
+
+    listed = (await desk.call("list_generations"))["generations"]
+
+    assert [row.get("charged") for row in listed] == [None, "no"]
+
+
 async def test_a_deleted_generation_is_not_listed_any_more(desk) -> None:
     made = (await desk.video())["generation_id"]
     await desk.call("delete_generation", generation_id=made)

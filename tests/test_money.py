@@ -101,6 +101,8 @@ async def test_a_job_without_a_published_price_counts_and_says_what(desk) -> Non
 
 async def test_a_limit_that_can_not_be_read_buys_nothing(open_desk) -> None:
     async with open_desk(LUMA_MCP_BUDGET_USD="much") as desk:
+        assert "budget_usd" not in await desk.call("get_account")
+        desk.wire.sent.clear()
         assert "LUMA_MCP_BUDGET_USD" in await desk.refusal("generate_video", prompt="a lake")
         assert desk.wire.sent == []
 

@@ -34,8 +34,8 @@ async def test_a_misspelt_argument_is_refused_with_the_right_name(open_desk, era
     [
         ("generate_video", {}, "prompt is required"),
         ("generate_video", {"prompt": 7}, "prompt must be text"),
-        ("generate_video", {"prompt": "a lake", "resolution": "8k"}, "resolution must be one of '360p', '540p'"),
-        ("generate_video", {"prompt": "a lake", "duration": 9}, "must be one of '5s', '9s', '10s' (did you mean 9s?)"),
+        ("generate_video", {"prompt": "a lake", "resolution": "8k"}, "resolution must be one of '540p', '720p'"),
+        ("generate_video", {"prompt": "a lake", "duration": 9}, "must be one of '5s', '9s' (did you mean 9s?)"),
         ("generate_video", {"prompt": "a lake", "resolution": "1080"}, "(did you mean 1080p?)"),
         ("generate_video", {"prompt": "a lake", "seconds": 9}, "no parameter 'seconds' (did you mean duration?)"),
         ("generate_video", {"prompt": "a lake", "image_url": URL}, "'image_url' (did you mean start_image?)"),

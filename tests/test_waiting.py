@@ -299,6 +299,8 @@ async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(
 async def test_a_purchase_that_was_never_made_is_not_waited_for(desk) -> None:
     said = await desk.refusal("wait_for_generations", generation_ids=["request-1"])
 
+    assert "it may have been charged" in said
+    assert "was not bought" not in said
     assert "knows no purchase request-1" in said
 
 

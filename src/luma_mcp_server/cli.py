@@ -256,6 +256,8 @@ def _check(_: "Namespace", settings: Settings, __: Mapping[str, str]) -> int:
         print(f"Waits up to {settings.wait_s:g} s, {where}.")
         if found.spent_24h_usd is not None:
             limit = "no budget is set" if found.budget_usd is None else f"of a budget of ${found.budget_usd:.2f}"
+            if settings.wrong("LUMA_MCP_BUDGET_USD"):
+                limit = "of a budget that can't be read"
             print(f"Spent in 24 hours: ${found.spent_24h_usd:.2f}, {limit}. Journal: {found.journal}.")
         variables = {"agents": settings.agents_key_variable, "dream_machine": settings.key_variable}
         hosts = {"agents": settings.agents_url, "dream_machine": settings.base_url}

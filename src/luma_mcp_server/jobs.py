@@ -315,7 +315,8 @@ class Jobs:
         """
         if (row := await self._patiently(partial(self._journal.row, request_id), until)) is None:
             raise NotFound(
-                f"The journal knows no purchase {request_id[:60]} with this key. list_generations has what was bought.",
+                f"The journal knows no purchase {request_id[:60]} with this key. If it was made with another key or "
+                "journal, it may have been charged. list_generations has what this key's journal and Luma know.",
                 status=404,
             )
         return row

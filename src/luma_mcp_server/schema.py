@@ -5,7 +5,6 @@ pydantic's words and the caller's values. `StrictTool` is the SDK's public `Tool
 """
 
 import logging
-import re
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
@@ -134,7 +133,7 @@ class StrictTool(Tool):
             if isinstance(cause, LumaServerError):
                 return failure(str(cause))
             if isinstance(cause, ValidationError):
-                return failure(_plain(cause, self.name, given))
+                return failure(_plain(cause, self.name, given, known))
             logger.error("Tool %s failed: %s", self.name, _place(cause or error))  # noqa: TRY400 - a traceback shows values
             return failure(
                 f"luma-mcp-server itself failed ({_place(cause or error)}). If this call was to buy something, look at "
@@ -143,6 +142,8 @@ class StrictTool(Tool):
         marks = self.annotations
         paid = marks is None or not (marks.read_only_hint or marks.idempotent_hint)
         todo = "It may have been bought: look at list_generations first." if paid else "Nothing is lost: call again."
+        if marks and marks.destructive_hint:
+            todo = "It may have been done: call again to make sure."
         return failure(f"{self.name} had no answer within {self.limit_s:g} s (LUMA_MCP_WAIT_S). {todo}")
 
 
@@ -232,8 +233,8 @@ def _unknown(tool: str, strange: list[str], known: Mapping[str, Any]) -> str:
     return f"{tool} has no parameter {', '.join(names)}. Nothing was sent. {takes}"
 
 
-def _plain(error: ValidationError, tool: str, given: Mapping[str, Any]) -> str:
-    problems = [_problem(dict(e), given) for e in error.errors(include_url=False, include_input=False)[:3]]
+def _plain(error: ValidationError, tool: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    problems = [_problem(dict(e), given, known) for e in error.errors(include_url=False, include_input=False)[:3]]
     return f"{tool}: {'; '.join(problems)}. Nothing was sent. Correct that, then call again."
 
 
@@ -241,13 +242,13 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 """pydantic's types of errors, up to their first underscore, in words."""
 
 
-def _problem(error: dict[str, Any], given: Mapping[str, Any]) -> str:
+def _problem(error: dict[str, Any], given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     first, *rest = error["loc"]
     name = str(first) + "".join(f"[{step}]" for step in rest if isinstance(step, int))
     kind, context = str(error["type"]), error.get("ctx", {})
     words = {
         "missing": "is required",
-        "literal_error": f"must be one of {_choices(str(context.get('expected', '')), given.get(str(first)))}",
+        "literal_error": f"must be one of {_choices(known[str(first)].get('enum', ()), given.get(str(first)))}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",
         "too_short": f"needs at least {context.get('min_length')}",
@@ -260,12 +261,12 @@ def _problem(error: dict[str, Any], given: Mapping[str, Any]) -> str:
     return f"{name} {words}"
 
 
-def _choices(expected: str, said: object) -> str:
+def _choices(listed: Collection[str], said: object) -> str:
     """What a parameter can be, and which of these was most likely meant."""
     import difflib
 
-    close = difflib.get_close_matches(str(said).lower(), re.findall(r"'([^']*)'", expected), 1, 0.6)
-    return expected.replace(" or ", ", ") + (f" (did you mean {close[0]}?)" if close else "")
+    close = difflib.get_close_matches(str(said).lower(), listed, 1, 0.6)
+    return ", ".join(map(repr, listed)) + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def _place(error: BaseException) -> str:

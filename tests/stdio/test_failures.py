@@ -123,7 +123,7 @@ def test_a_purchase_without_an_answer_at_the_limit_is_a_result_to_wait_with(serv
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (status(404, "Generation not found"), ["does not find it yet", "ask again"]),
+        (status(404, "Generation not found"), ["no such generation", "list_generations"]),
         (status(500, "Internal server error"), ["HTTP 500", "call again"]),
         ({"kind": "html"}, ["an HTML page", "call again"]),
         ({"kind": "cut"}, ["broke off", "call again"]),
@@ -131,7 +131,7 @@ def test_a_purchase_without_an_answer_at_the_limit_is_a_result_to_wait_with(serv
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
 def test_a_failed_question_costs_nothing_and_says_so(server, world, fault: dict[str, Any], words: list[str]) -> None:
-    job = server.call("generate_image", prompt="to be asked about", wait_s=0)["generation_id"]
+    job = server.call("generate_image", prompt="to be asked about")["generation_id"]
     world.fault(method="GET", path=job, **fault)
 
     said = server.refusal("get_generation", generation_id=job)

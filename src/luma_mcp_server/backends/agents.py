@@ -324,14 +324,14 @@ def check(request: Request) -> None:
 
 def _check_video(request: VideoRequest) -> None:
     model = request.model
+    if any(clip.api != "agents" for clip in (request.start_video, request.end_video) if clip):
+        raise other_api("Dream Machine", model)
     one_of(model, "resolution", request.resolution, AGENTS_RESOLUTIONS)
     one_of(model, "duration", request.duration, AGENTS_DURATIONS)
     one_of(model, "aspect_ratio", request.aspect_ratio, AGENTS_VIDEO_RATIOS)
     if request.concepts:
         raise _no(f"{model} has no concepts", "Write the camera motion into the prompt, or use model=ray-2.")
     ends = [end for end in (request.start_image, request.end_image, request.start_video, request.end_video) if end]
-    if any(clip.api != "agents" for clip in (request.start_video, request.end_video) if clip):
-        raise other_api("Dream Machine", model)
     if (request.start_video or request.end_video) and len(ends) > 1:
         raise _no(
             f"{model} extends a clip by its prompt alone, to no image and to no other clip",
@@ -343,6 +343,8 @@ def _check_video(request: VideoRequest) -> None:
 
 def _check_image(request: ImageRequest) -> None:
     model = request.model
+    if request.source and request.aspect_ratio and request.aspect_ratio not in AGENTS_IMAGE_RATIOS:
+        raise _no(f"{model} can't keep the image's shape, {request.aspect_ratio}", "Use model=photon-1.")
     one_of(model, "aspect_ratio", request.aspect_ratio, AGENTS_IMAGE_RATIOS)
     if request.character_refs:
         raise _no(

@@ -11,7 +11,7 @@ import httpx
 import lumaai
 from lumaai.types import Generation as SdkGeneration
 
-from ..errors import InvalidRequest, NotFound, Refused, quote
+from ..errors import AnswerLost, InvalidRequest, NotFound, Refused, quote
 from ..models import (
     Api,
     AudioRequest,
@@ -28,7 +28,7 @@ from ..models import (
 from ..pricing import DREAM_MACHINE_DURATIONS, DREAM_MACHINE_RATIOS, DREAM_MACHINE_RESOLUTIONS
 from ..settings import DREAM_MACHINE_KEYS_PAGE
 from . import medias, one_of, other_api
-from .outcomes import date_of, fits, quiet, text_of, to_time, translate, unusable
+from .outcomes import NOTHING_LOST, date_of, fits, quiet, text_of, to_time, translate, unusable
 
 quiet("lumaai")
 
@@ -176,8 +176,12 @@ class DreamMachine:
 
     async def delete(self, generation_id: str) -> None:
         """Delete a generation at Luma; 204 without a body is success."""
-        with self._translated():
-            await self._sdk.generations.delete(generation_id)
+        try:
+            with self._translated():
+                await self._sdk.generations.delete(generation_id)
+        except AnswerLost as lost:
+            perhaps = "It may have been deleted: call again to make sure."
+            raise AnswerLost(f"{str(lost).removesuffix(NOTHING_LOST)} {perhaps}") from lost
 
     async def ping(self) -> None:
         """Raise if the API does not answer."""

@@ -106,9 +106,12 @@ _NOT_THERE = ("unknown", "not available", "unavailable", "not supported", "remov
 """Words of a model that is gone, where they are said of a model."""
 
 
+NOTHING_LOST = " Nothing was lost: call again in a little while."
+
+
 def _perhaps_charged(paid: bool) -> str:
     if not paid:
-        return " Nothing was lost: call again in a little while."
+        return NOTHING_LOST
     return " The job may have been taken and charged."
 
 

@@ -232,7 +232,8 @@ class JournalFile:
         why = getattr(error, "strerror", None) or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             why = "it is not a folder"
-        where = f" in {self.path.parent}" if self.path else ""
+        place = self.path.parent if self.path and not self.path.is_dir() else self.path
+        where = f" in {place}" if place else ""
         return f"The journal of purchases can't be written{where} ({why})."
 
     def _set_aside(self) -> None:

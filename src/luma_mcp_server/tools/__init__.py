@@ -144,8 +144,8 @@ class App:
         return self.now().timestamp() - row.submitted_at
 
     def is_new(self, row: "Row") -> bool:
-        """Whether Luma has taken a job so recently that it may not find it yet."""
-        return row.status != "deleted" and self.now().timestamp() - row.made_at <= _FOUND_WITHIN_S
+        """Whether Luma has taken a job so recently that it may not find or list it yet."""
+        return self.now().timestamp() - row.made_at <= _FOUND_WITHIN_S
 
     def running(self, but: "Row | None" = None) -> "list[Row]":
         """Purchases that had not ended when they were last seen, newest first."""
@@ -266,7 +266,7 @@ class App:
             failure = next((error for error in failures if not isinstance(error, NotFound)), failures[-1])
             if row is None or not isinstance(failure, NotFound):
                 raise failure
-            if self.is_new(row):
+            if self.is_new(row) and not row.finished:
                 raise AnswerLost(
                     f"Luma has just taken generation {generation_id} and does not find it yet. Nothing is lost: ask "
                     "again."
@@ -329,7 +329,7 @@ class App:
         if known := self.owner(reference.value):
             return known
         raise InvalidRequest(
-            f"{parameter} is a URL of none of your newest 100 generations. Nothing was sent. Use the generation's id "
+            f"{parameter} is a URL of none of your newest 100 generations. Nothing was bought. Use the generation's id "
             "(list_generations). Luma continues only clips that it made: for another, use modify_video, or "
             "generate_video(start_image=…) with an image of its last frame."
         )

@@ -184,7 +184,7 @@ async def get_account(ctx: ToolContext) -> Account:
 async def account(app: App) -> Account:
     """How the account stands; what can't be used is a warning, never an error."""
     settings = app.settings
-    warnings = [problem.sentence for problem in settings.problems]
+    warnings = list(dict.fromkeys(problem.sentence for problem in settings.problems))
     warnings += settings.misspelt
     standings = [ApiStanding(api=api, configured=True, reachable=False) for api in settings.apis]
 
@@ -205,7 +205,8 @@ async def account(app: App) -> Account:
     spent: dict[str, Any] = {}
     try:
         spending = app.journal.spending()
-        budget = app.journal.budget_usd
+        # Nothing is bought while a limit can't be read: then there is no budget to show.
+        budget = None if settings.wrong("LUMA_MCP_BUDGET_USD") else app.journal.budget_usd
         spent = {
             "spent_today_usd": round(spending.today, 2),
             "spent_24h_usd": round(spending.day, 2),
@@ -214,7 +215,8 @@ async def account(app: App) -> Account:
             "budget_left_usd": None if budget is None else round(max(0.0, budget - spending.day), 2),
             "journal": "in memory" if app.journal.problem else str(app.journal.path),
         }
-        warnings += app.journal.notices()
+        if not settings.wrong("LUMA_MCP_STATE_DIR"):  # that has said it
+            warnings += app.journal.notices()
     except LumaServerError as error:
         warnings.append(str(error))
     return Account(

@@ -207,10 +207,10 @@ async def buy(
             raise _failed(generation)
         call.say("saving")
         generation = await app.saved(generation, call.wait_until)
-        sent = tuple(media.file.path for media in medias(request) if media.file) or None
+        sent = () if bought.reused else tuple(media.file.path for media in medias(request) if media.file)
         expected = round(usual) if usual and not generation.finished else None
         warnings = (*warnings, *app.journal.notices())  # which are told once: not before there is a result to hold them
-        return app.present(generation, expected_s=expected, files_sent=sent, **more, warnings=warnings)
+        return app.present(generation, expected_s=expected, files_sent=sent or None, **more, warnings=warnings)
 
 
 async def _sent(app: App, call: Call, order: "Order") -> "Bought":

@@ -50,11 +50,13 @@ async def _purchase(app: App, name: str, until: float) -> "Row":
     """A purchase by our own name for it, once it is known what became of it, or as it stands when time is up.
 
     Raises:
+        NotFound: there is no such purchase.
         InvalidRequest: nothing was bought.
     """
     app.settings.require_key()
+    row = await app.jobs.row(name, until)
     try:
-        row = await app.jobs.settled(await app.jobs.row(name, until), until)
+        row = await app.jobs.settled(row, until)
     except (Refused, NotSent) as error:
         raise InvalidRequest(f"{name} was not bought. {error}") from error
     if row.status in ("refused", "rejected"):
@@ -276,7 +278,7 @@ def _row(generation: Generation) -> Generation:
         image_url=None,
         thumbnail_url=None,
         url_expires_at=None,
-        charged=None if generation.generation_id else generation.charged,
+        charged=None if generation.charged == "yes" else generation.charged,
         warnings=generation.warnings if generation.generation_id else None,
         next_step=None,
     )
@@ -294,7 +296,10 @@ async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> De
     except NotFound:
         if row is None and "agents" in app.settings.apis and (await app.get(name)).api == "agents":
             raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
-        if row is None or app.is_new(row):
+        if row is None:
+            raise
+        if app.is_new(row) and not row.finished:
+            await app.get(name)  # says that it is new, unless Luma finds it by now
             raise
         # What was bought here and is gone was deleted before, here or elsewhere.
     await app.jobs.deleted(name)
