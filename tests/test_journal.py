@@ -1,6 +1,8 @@
 """Purchases that are made once, found again, and never lost: by one process, several, and after one has died."""
 
+import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -216,19 +218,6 @@ async def test_a_call_finds_out_that_luma_never_took_the_earlier_one_and_buys_it
     assert desk.charges == 1
 
 
-async def test_a_list_that_luma_refuses_is_not_waited_for(desk) -> None:
-    desk.wire.after.append(httpx.ReadTimeout("slow"))
-    desk.world.faults.append(Fault("status", "GET", "/dream-machine/v1/generations", status=410, times=9))
-
-    began = anyio.current_time()
-    made = await desk.video()
-
-    assert made["state"] == "unknown"
-    assert anyio.current_time() - began < 5
-    desk.world.faults.clear()
-    assert (await desk.video())["generation_id"] in desk.world.jobs
-
-
 async def test_an_api_without_a_list_leaves_a_lost_purchase_open_for_a_day(agents_desk) -> None:
     agents_desk.wire.after.append(httpx.ReadTimeout("slow"))
 
@@ -273,41 +262,74 @@ async def test_a_lost_purchase_is_not_found_in_that_of_another_take(desk) -> Non
     assert set(found) == set(desk.world.jobs)
 
 
-async def test_an_echo_that_leaves_something_out_proves_nothing(desk) -> None:
-    class Forgetful(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            answer = await inner.handle_async_request(request)
-            if request.method == "GET":
-                body = await answer.aread()
-                return httpx.Response(200, content=body.replace(b'"resolution":"720p",', b""), headers=answer.headers)
+class Edited(httpx.AsyncBaseTransport):
+    """The way to the sandbox, on which Luma's list is changed."""
+
+    def __init__(self, desk, change: Callable[[list[dict[str, Any]]], None]) -> None:
+        self.inner, self.change = desk.wire.inner, change
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self.inner.handle_async_request(request)
+        if request.method != "GET" or not request.url.path.endswith("/generations"):
             return answer
+        page = json.loads(await answer.aread())
+        self.change(page["generations"])
+        return httpx.Response(200, json=page, headers={"Date": answer.headers["Date"]})
 
-    inner, desk.wire.inner = desk.wire.inner, Forgetful()
-    desk.wire.after.append(httpx.ReadTimeout("slow"))
-    first = await desk.video()
-    await anyio.sleep(120)
 
-    assert first["state"] == "unknown"
-    assert (await desk.video())["request_id"] == first["request_id"]
+def written_anew(jobs: list[dict[str, Any]]) -> None:
+    for job in jobs:
+        job["request"]["keyframes"]["frame0"]["url"] = "https://example.com/c%61t.png"
+
+
+def without_resolution(jobs: list[dict[str, Any]]) -> None:
+    for job in jobs:
+        del job["request"]["resolution"]
+
+
+def without_ids(jobs: list[dict[str, Any]]) -> None:
+    for job in jobs:
+        job["id"] = None
+
+
+@pytest.mark.parametrize("set_back_s", [0, 60])
+@pytest.mark.parametrize("change_list", [written_anew, without_resolution, without_ids])
+async def test_a_list_that_does_not_show_a_job_as_it_was_asked_for_proves_nothing(
+    desk, open_desk, change_list, set_back_s: int
+) -> None:
+    arguments = {"prompt": "a cat", "start_image": "https://example.com/cat.png"}
+    desk.wire.inner = Edited(desk, change_list)
+    async with open_desk(beside=desk, clock_off_s=set_back_s) as ended:
+        ended.wire.inner = desk.wire.inner
+        ended.wire.after.append(httpx.ReadTimeout("slow"))
+        first = await ended.call("generate_video", **arguments, wait_s=0)
+    await anyio.sleep(set_back_s + 1)
+    for _ in range(3):
+        assert (await desk.call("generate_video", **arguments))["request_id"] == first["request_id"]
+        await anyio.sleep(60)
+
     assert desk.charges == 1
 
 
-async def test_an_echo_that_writes_a_link_anew_proves_nothing(desk) -> None:
-    class Punctual(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            answer = await inner.handle_async_request(request)
-            if request.method == "GET":
-                body = await answer.aread()
-                return httpx.Response(200, content=body.replace("кот".encode(), b"%D0%BA"), headers=answer.headers)
-            return answer
+def oldest_first(jobs: list[dict[str, Any]]) -> None:
+    jobs.reverse()
 
-    inner, desk.wire.inner = desk.wire.inner, Punctual()
-    desk.wire.after.append(httpx.ReadTimeout("slow"))
-    first = await desk.video(start_image="https://example.com/кот.png")
-    await anyio.sleep(120)
 
-    assert (await desk.video(start_image="https://example.com/кот.png"))["request_id"] == first["request_id"]
-    assert desk.charges == 1
+def undated(jobs: list[dict[str, Any]]) -> None:
+    jobs[0]["created_at"] = None
+
+
+@pytest.mark.parametrize("change_list", [oldest_first, undated])
+async def test_a_list_in_any_order_tells_that_luma_never_took_a_purchase(desk, change_list) -> None:
+    for number in range(3):
+        await desk.video(f"lake {number}")
+    desk.wire.inner = Edited(desk, change_list)
+    desk.wire.before.append(httpx.ReadError("never arrived"))
+    await desk.video()
+    await anyio.sleep(60)
+
+    assert (await desk.video())["state"] == "completed"
+    assert desk.charges == 4
 
 
 class Slow(httpx.AsyncBaseTransport):
@@ -363,6 +385,29 @@ async def test_an_old_lost_purchase_is_not_found_in_a_later_one(desk, open_desk)
     assert (await desk.video(take=2))["generation_id"] == job
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"style_ref": "https://example.com/s.png"},
+        {"output_format": "png"},
+        {"image_refs": ["https://example.com/r.png"]},
+    ],
+)
+@pytest.mark.parametrize("arrives", [0, 1])
+async def test_lost_purchases_that_differ_in_an_option_are_each_found_or_made(desk, options, arrives: int) -> None:
+    calls = [{}, options]
+    async with anyio.create_task_group() as tasks:
+        for number, arguments in enumerate(calls):
+            (desk.wire.after if number == arrives else desk.wire.before).append(httpx.ReadError("lost"))
+            tasks.start_soon(lambda arguments=arguments: desk.image(**arguments))
+            await anyio.sleep(0.5)
+    await anyio.sleep(100)
+    made = [await desk.image(**arguments) for arguments in calls]
+
+    assert [one["state"] for one in made] == ["completed", "completed"]
+    assert desk.charges == 2
+
+
 @pytest.mark.parametrize("arrives", ["plain", "tall", "wide"])
 async def test_a_lost_purchase_is_not_found_in_that_of_a_call_with_more_or_fewer_options(desk, arrives: str) -> None:
     options = {"plain": {}, "tall": {"aspect_ratio": "9:16"}, "wide": {"aspect_ratio": "16:9"}}
@@ -405,6 +450,27 @@ async def test_lost_purchases_that_luma_shows_alike_are_not_taken_for_each_other
         await upscale(clip)
 
     assert desk.charges == charged + 1
+
+
+@pytest.mark.parametrize("later_s", [89.0, 91.0])
+async def test_a_lost_upscale_is_not_found_in_one_that_was_sent_a_minute_and_a_half_later(
+    desk, open_desk, later_s: float
+) -> None:
+    clips = [(await desk.video(f"lake {n}"))["generation_id"] for n in range(2)]
+    async with open_desk(beside=desk) as ended:
+        ended.wire.before.append(httpx.ReadError("never arrived"))
+        began = anyio.current_time()
+        await ended.call("upscale_video", generation_id=clips[0], wait_s=0)
+    await anyio.sleep(began + later_s - anyio.current_time())
+    desk.wire.after.append(httpx.ReadError("answer lost"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: desk.call("upscale_video", generation_id=clips[1]))
+        await anyio.sleep(0.1)
+        await desk.call("upscale_video", generation_id=clips[0], wait_s=1)
+    await anyio.sleep(100)
+    await desk.call("upscale_video", generation_id=clips[1])
+
+    assert sum(clips[1] in post.path for post in desk.posts) == 1
 
 
 async def test_an_upscale_that_was_never_found_does_not_hide_later_ones(desk) -> None:
@@ -562,19 +628,20 @@ async def test_a_generation_that_was_deleted_elsewhere_can_be_deleted_here_and_i
     assert (await desk.video())["generation_id"] != made["generation_id"]
 
 
-async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_for_each_other(desk) -> None:
+@pytest.mark.parametrize("takes", [(1, 1), (1, 2)])
+async def test_lost_purchases_that_differ_in_a_link_s_query_alone_are_not_taken_for_each_other(desk, takes) -> None:
     cats = [f"https://example.com/cat.png?id={n}" for n in (1, 2)]
     desk.wire.before.append(httpx.ReadError("never arrived"))
 
     async with anyio.create_task_group() as tasks:
         for number, cat in enumerate(cats):
-            tasks.start_soon(lambda cat=cat: desk.video(start_image=cat))
+            tasks.start_soon(lambda cat=cat, take=takes[number]: desk.video(start_image=cat, take=take))
             await anyio.sleep(0.5)
             if number == 0:
                 desk.wire.after.append(httpx.ReadError("answer lost"))
     await anyio.sleep(100)
-    for cat in cats:
-        await desk.video(start_image=cat)
+    for cat, take in zip(cats, takes, strict=True):
+        await desk.video(start_image=cat, take=take)
 
     bought = [job.request["keyframes"]["frame0"]["url"] for job in desk.world.jobs.values()]
     assert len(bought) == len(set(bought))

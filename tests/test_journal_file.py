@@ -16,7 +16,9 @@ import httpx
 import pytest
 
 from luma_mcp_server.errors import JournalBusy
+from luma_mcp_server.journal import Journal, Row
 from luma_mcp_server.journal.file import JournalFile
+from luma_mcp_server.models import Generation
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
@@ -936,3 +938,30 @@ async def test_no_signed_link_of_a_negative_prompt_or_in_capitals_is_in_the_file
     )
 
     assert not any(b"secret-" in path.read_bytes() for path in (tmp_path / ".luma-mcp").iterdir())
+
+
+def test_a_purchase_that_gives_a_failed_job_back_counts_and_stands_for_its_call_again(tmp_path) -> None:
+    journal = Journal(
+        tmp_path / "journal.sqlite3",
+        lambda: datetime.now(UTC),
+        ["me"],
+        budget_usd=None,
+        must_last=False,
+        counts_all=True,
+    )
+    now = datetime.now(UTC).timestamp()
+    lost, owner = (
+        Row(name, "me", "dream_machine", name, 1, "generate_video", "VideoRequest", "{}", "ray-2", "", 1.0, now)
+        for name in ("lost", "owner")
+    )
+    for row in (lost, owner):
+        journal.begin(row)
+    journal.lost(lost.id)
+    journal.adopt(lost.id, Generation(generation_id="job", state="failed", charged="no"))
+    assert journal.spending().total == 1
+
+    journal.taken(owner, Generation(generation_id="job", state="queued"))
+
+    assert journal.spending().total == 2
+    assert [row and row.id for row in (journal.holder("me", "lost"), journal.of("job"))] == ["lost", "owner"]
+    journal.close()

@@ -321,6 +321,18 @@ async def test_a_job_older_than_an_hour_is_not_waited_for_any_longer(desk) -> No
     assert anyio.current_time() == began
 
 
+async def test_a_young_job_is_waited_for_whatever_this_computer_s_clock_said_or_says(desk, open_desk, tmp_path) -> None:
+    made = (await desk.video(wait_s=0))["generation_id"]
+    async with open_desk(beside=desk, HOME=str(tmp_path / "elsewhere"), clock_off_s=7200) as ahead:
+        waited = await ahead.call("wait_for_generations", generation_ids=[made])
+        assert waited["generations"][0]["state"] == "completed"
+
+    async with open_desk(beside=desk, clock_off_s=-7200) as behind:
+        made = (await behind.video("another lake", wait_s=0))["generation_id"]
+    waited = await desk.call("wait_for_generations", generation_ids=[made])
+    assert waited["generations"][0]["state"] == "completed"
+
+
 async def test_a_cancelled_wait_stops_asking_and_the_job_goes_on(desk) -> None:
     made = await desk.call("generate_video", prompt=STUCK, wait_s=0)
     with anyio.move_on_after(10):

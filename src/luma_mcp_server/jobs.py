@@ -366,8 +366,6 @@ class Jobs:
                     row = self._again(row)
                 if row.status != "unknown":
                     break
-        except Refused:
-            pass  # Luma gives no list to this key, or none any more: looking again is useless
         except Exception as error:  # noqa: BLE001 - a search that fails must not end the server
             logger.error("A search for a lost purchase failed: %s", type(error).__name__)  # noqa: TRY400 - names no values
         finally:
@@ -378,7 +376,8 @@ class Jobs:
         # A clock set back hides when the search has to begin.
         if row.asked is None or self._age(row) < 0:
             return
-        try:
+        age_s = self._age(row)
+        with suppress(LumaServerError):  # the next look, or the next call, asks again
             found, certain = await find(
                 row.asked, partial(self._age, row), OWNED_S, self._journal.is_known, partial(self._journal.rivals, row)
             )
@@ -387,10 +386,7 @@ class Jobs:
                 if self._again(row).generation_id == found.generation_id:
                     purchase.generation, purchase.error = found, None
             elif certain:
-                self._journal.missed(row, self._age(row))
-        except LumaServerError as error:  # the next look, or the next call, asks again
-            if isinstance(error, Refused) and not isinstance(error, TooManyRequests):
-                raise
+                self._journal.missed(row, age_s)
 
     def _again(self, row: Row) -> Row:
         """The purchase as it stands now, with what this process knows of it and could not write yet."""

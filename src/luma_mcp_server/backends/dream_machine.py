@@ -124,33 +124,33 @@ class DreamMachine:
         """
         sent = _echoed(request)
         fitting: dict[datetime, Mapping[str, Any]] = {}
-        certain, at, last = True, 0, datetime.max.replace(tzinfo=UTC)
+        certain, ordered, at, last = True, True, 0, datetime.max.replace(tzinfo=UTC)
         for _ in range(_MOST_PAGES):
             rows, more, date = await self._page(_PAGE, at)
             if date is None:
                 return None, False
             since = date - timedelta(seconds=age_s() + _CLOCK_STEP_S)
-            until = since + timedelta(seconds=within_s + 2 * _CLOCK_STEP_S)
+            until = since + timedelta(seconds=within_s)
             doubtful = since - timedelta(seconds=_CLOCK_OFF_S)
             # Only now: what was sent while the list was on its way may be in it.
             others = [other and _echoed(other) for other in rivals()]
             for row in rows:
                 name, created, echo = text_of(row, "id"), to_time(row.get("created_at")), row.get("request")
-                if created is None or created > last:
-                    certain = False  # a list in another order than newest first has no end but its last page
+                # A list in another order than newest first has no end but its last page.
+                ordered = ordered and created is not None and created <= last
                 last = created or last
                 fit = fits(sent, echo)
-                if name is None or (fit is False and _is_another(sent, echo)):
+                if (created is not None and created < doubtful) or (fit is False and _is_another(sent, echo)):
                     continue
-                if is_known(name) or (created is not None and created < doubtful):
+                if name and is_known(name):
                     continue
                 alone = not any(other is None or fits(other, echo) is not False for other in others)
-                if fit and alone and created is not None and since <= created <= until:
+                if name and fit and alone and created is not None and since <= created <= until:
                     fitting[created] = row
-                elif fit or created is None or created >= since:
+                else:
                     certain = False
             at += len(rows)
-            if not more or (certain and last < doubtful):
+            if not more or (ordered and last < doubtful):
                 break
         else:
             certain = False
@@ -306,7 +306,7 @@ def _echoed(request: Request) -> Body:
 def _is_another(sent: Body, echo: object) -> bool:
     """Whether an echo that does not fit is another request's beyond doubt: Luma may write a link or a number anew."""
     name = "prompt" if "prompt" in sent else "generation_type"
-    return fits({name: sent[name]}, {name: text_of(echo, name)}) is False
+    return fits(sent[name], text_of(echo, name)) is False
 
 
 def _video(request: VideoRequest) -> Body:

@@ -211,8 +211,10 @@ def fits(sent: Any, echoed: Any) -> bool | None:
     if isinstance(sent, Mapping):
         if not isinstance(echoed, Mapping):
             return None
-        more = {name: value for name, value in echoed.items() if name not in sent and value}
-        if any(isinstance(value, _TELLING) or _UNLESS_SAID.get(name, value) != value for name, value in more.items()):
+        # What one has and the other lacks.
+        more = [(name, value) for name, value in sent.items() if echoed.get(name) is None]
+        more += [(name, value) for name, value in echoed.items() if name not in sent and value]
+        if any(isinstance(value, _TELLING) or _UNLESS_SAID.get(name, value) != value for name, value in more):
             return False
         return _all_fit([fits(value, echoed.get(name)) for name, value in sent.items()])
     if echoed is None:

@@ -142,17 +142,15 @@ class Journal:
     def rivals(self, row: Row) -> list[Request | None]:
         """What else was sent while a purchase was on its way and has no answer: a job may as well be of that.
 
-        Other takes of the same request are none once their answers are lost: whichever gets the job, none is bought
-        twice. They are while Luma may still answer, and then says whose job it is. Nothing stands for a request that
-        this version of the server can't read.
+        Other takes of it are none once their answers are lost: whichever gets the job, none is bought twice. They are
+        while Luma may still answer, and then says whose job it is. Requests that read the same but differ in what is
+        not kept, such as the query of a link, are no takes of one. Nothing stands for a request that this version of
+        the server can't read.
         """
 
         def may_take_it(other: Row) -> bool:
-            if other.request != row.request:
-                return True
             waits = other.status == "submitting" and self._time() - other.submitted_at < OWNED_S
-            # The same to read but not the same: they differ in what is not kept, such as the query of a link.
-            return waits or (other.take == row.take and other.identity != row.identity)
+            return waits or other.wish != row.wish
 
         # Whatever their keys are: two may be one account's at Luma.
         where = f"api = ? AND id <> ? AND {_OPEN} AND status <> 'submitted' AND abs(submitted_at - ?) < ?"
@@ -239,7 +237,9 @@ class Journal:
         def work(db: sqlite3.Connection) -> None:
             # An answer is certain: a row that only found this generation in Luma's list gives it back.
             db.execute(
-                "UPDATE jobs SET generation_id = NULL, state = NULL, taken_at = NULL, status = 'unknown'"
+                "UPDATE jobs SET generation_id = NULL, state = NULL, taken_at = NULL, status = 'unknown', refunded = 0,"
+                " holds = NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.holds = 1 AND other.id <> jobs.id"
+                " AND (other.account, other.identity) = (jobs.account, jobs.identity))"
                 " WHERE id <> ? AND account = ? AND generation_id = ?",
                 (row.id, row.account, generation.generation_id),
             )

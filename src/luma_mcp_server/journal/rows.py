@@ -22,7 +22,7 @@ class Row:
 
     api: Api
     identity: str
-    """Digest of the request as it was sent, and of the take: see `identity_of`."""
+    """Digest of the request as it was sent, and the take: see `identity_of`."""
 
     take: int
     tool: str
@@ -69,6 +69,11 @@ class Row:
         return None
 
     @property
+    def wish(self) -> str:
+        """Its identity without the take."""
+        return self.identity.partition(" ")[0]
+
+    @property
     def made_at(self) -> float:
         """When Luma took the job, as far as is known."""
         return self.taken_at or self.submitted_at
@@ -101,8 +106,8 @@ def identity_of(request: Request, take: int) -> str:
         return what | {"weight": value.weight}
 
     told = {name: named(value) for name, value in vars(request).items()}
-    text = json.dumps([type(request).__name__, told, take], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps([type(request).__name__, told], sort_keys=True)
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {take}"
 
 
 def written(request: Request) -> str:

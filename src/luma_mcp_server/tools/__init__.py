@@ -145,7 +145,7 @@ class App:
 
     def is_new(self, row: "Row") -> bool:
         """Whether Luma has taken a job so recently that it may not find or list it yet."""
-        return self.now().timestamp() - row.made_at <= _FOUND_WITHIN_S
+        return abs(self.now().timestamp() - row.made_at) <= _FOUND_WITHIN_S
 
     def running(self, but: "Row | None" = None) -> "list[Row]":
         """Purchases that had not ended when they were last seen, newest first."""
@@ -334,17 +334,12 @@ class App:
             "generate_video(start_image=…) with an image of its last frame."
         )
 
-    def _elapsed_s(self, generation_id: str, created_at: datetime | None) -> int | None:
-        """Seconds since a job was bought, or else since Luma says that it was made."""
-        if row := self.journal.of(generation_id):  # by the same clock, should it be wrong
-            return round(max(0.0, self.age(row)))
-        return round(max(0.0, (self.now() - created_at).total_seconds())) if created_at else None
-
     def is_overdue(self, generation: Generation) -> bool:
-        """Whether waiting for a job is useless, as Luma drops those that are so old."""
-        if generation.finished or generation.generation_id is None:
+        """Whether waiting for a job is useless: it is older than Luma keeps one, by its clock and by ours."""
+        row = self.journal.of(generation.generation_id) if generation.generation_id else None
+        if generation.finished or row is None or generation.created_at is None:
             return False
-        return (self._elapsed_s(generation.generation_id, generation.created_at) or 0) > MAX_JOB_AGE_S
+        return min(self.age(row), (self.now() - generation.created_at).total_seconds()) > MAX_JOB_AGE_S
 
     def present(self, generation: Generation, **more: Any) -> Generation:
         """A generation as tools show it: with what this server knows beside what Luma said."""
@@ -354,8 +349,14 @@ class App:
             warnings += self.journal.news()
         if not generation.finished and generation.generation_id:
             changes.setdefault("next_step", f'wait_for_generations(generation_ids=["{generation.generation_id}"])')
-            changes["elapsed_s"] = self._elapsed_s(generation.generation_id, generation.created_at)
-            if self.is_overdue(generation):
+            age = None
+            if row := self.journal.of(generation.generation_id):
+                age = self.age(row)  # by the same clock, should it be wrong
+            elif generation.created_at:
+                age = (self.now() - generation.created_at).total_seconds()
+            if age is not None:
+                changes["elapsed_s"] = round(max(0.0, age))
+            if age is not None and age > MAX_JOB_AGE_S:
                 warnings.append("Older than an hour: Luma drops such jobs. Don't wait for it any longer.")
                 changes["next_step"] = f'get_generation(generation_id="{generation.generation_id}")'
         if self.settings.sandbox:
