@@ -54,7 +54,7 @@ def unanswered(row: "Row", trouble: Exception | None, next_take: int) -> Generat
         way = (
             f"This API has no list to find it in: look at {AGENTS_KEYS_PAGE}. For 24 hours it counts in the budget."
             if row.api == "agents"
-            else "Luma's list, where it can be read, is searched for it while you wait."
+            else "Luma's list is searched for it while you wait."
         )
         why = f"{lost} {way} {same}; take={next_take} would, perhaps a second one."
     return Generation(
