@@ -134,6 +134,17 @@ async def test_models_have_sizes_lengths_and_the_published_prices(desk) -> None:
     assert "Not published: upscale, audio" in shown["prices"]
 
 
+async def test_a_folder_that_no_file_can_be_saved_in_is_a_warning(open_desk, tmp_path) -> None:
+    (tmp_path / "regular").write_text("")
+    async with open_desk(LUMA_MCP_OUTPUT_DIR=str(tmp_path / "regular" / "clips")) as desk:
+        [said] = (await desk.call("get_account"))["warnings"]
+    async with open_desk(LUMA_MCP_OUTPUT_DIR=str(tmp_path / "to" / "be" / "made")) as desk:
+        assert "warnings" not in await desk.call("get_account")
+
+    assert f"{tmp_path / 'regular'} is not a folder" in said
+    assert "LUMA_MCP_OUTPUT_DIR" in said
+
+
 async def test_camera_motions_and_concepts_are_asked_for_once_while_luma_answers(desk) -> None:
     first = await desk.call("list_camera_motions")
     again = await desk.call("list_camera_motions")

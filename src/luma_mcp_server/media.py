@@ -1,6 +1,7 @@
 """Media on the way in (what a parameter names) and on the way out (saved files, preview pictures)."""
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -193,6 +194,15 @@ class Files:
         self._http, self._folder, self._own_host = http, folder, own_host
         self._saving: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         """Generations that are being saved under their own names: whoever else wants one waits for its file."""
+
+    def problem(self) -> str | None:
+        """Why no file can be saved, as far as that is seen without trying."""
+        folders = (self._folder, *self._folder.parents) if self._folder else ()
+        there = next((path for path in folders if os.access(path, os.F_OK)), None)
+        if there is None or (there.is_dir() and os.access(there, os.W_OK)):
+            return None
+        why = "can't be written" if there.is_dir() else "is not a folder"
+        return f"LUMA_MCP_OUTPUT_DIR is {self._folder}, but {there} {why}. Correct it, then restart this server."
 
     async def save(self, generation: Generation, filename: str | None = None) -> Path:
         """Save a completed generation, and say where.

@@ -186,6 +186,8 @@ async def account(app: App) -> Account:
     settings = app.settings
     warnings = list(dict.fromkeys(problem.sentence for problem in settings.problems))
     warnings += settings.misspelt
+    if not settings.read_only and (unwritable := app.files.problem()):
+        warnings.append(unwritable)
     standings = [ApiStanding(api=api, configured=True, reachable=False) for api in settings.apis]
 
     async def ask(number: int, api: Api) -> None:
