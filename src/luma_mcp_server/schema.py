@@ -248,7 +248,7 @@ def _problem(error: dict[str, Any], given: Mapping[str, Any], known: Mapping[str
     kind, context = str(error["type"]), error.get("ctx", {})
     words = {
         "missing": "is required",
-        "literal_error": f"must be one of {_choices(known[str(first)].get('enum', ()), given.get(str(first)))}",
+        "literal_error": f"must be one of {_choices(known.get(str(first), {}).get('enum', ()), given.get(str(first)))}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",
         "too_short": f"needs at least {context.get('min_length')}",
