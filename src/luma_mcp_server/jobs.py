@@ -6,17 +6,17 @@ has not answered, and the searches for lost ones.
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from .backends import Backend
+from .backends import Backend, Lost
 from .errors import (
     AnswerLost,
     InvalidRequest,
@@ -108,17 +108,8 @@ class Purchase:
     answered: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Find(Protocol):
-    """See `DreamMachine.find`."""
-
-    async def __call__(
-        self,
-        request: Request,
-        age_s: Callable[[], float],
-        within_s: float,
-        is_known: Callable[[str], bool],
-        rivals: Callable[[], Sequence[Request | None]],
-    ) -> tuple[Generation | None, bool]: ...
+Find = Callable[[Lost], Awaitable[tuple[Generation | None, bool]]]
+"""See `DreamMachine.find`."""
 
 
 class Jobs:
@@ -378,9 +369,9 @@ class Jobs:
             return
         age_s = self._age(row)
         with suppress(LumaServerError):  # the next look, or the next call, asks again
-            found, certain = await find(
-                row.asked, partial(self._age, row), OWNED_S, self._journal.is_known, partial(self._journal.rivals, row)
-            )
+            rivals = partial(self._journal.rivals, row)
+            lost = Lost(row.asked, partial(self._age, row), OWNED_S, self._journal.is_known, rivals)
+            found, certain = await find(lost)
             if found:
                 self._journal.adopt(row.id, found)
                 if self._again(row).generation_id == found.generation_id:

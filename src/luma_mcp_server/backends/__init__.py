@@ -1,6 +1,7 @@
 """What a backend is, and which model and API a call goes to. The SDKs are imported by the modules below alone."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import InvalidRequest
@@ -37,6 +38,25 @@ class Backend(Protocol):
             NotSent | Refused | AnswerLost: Luma could not be asked, said no, or gave no usable answer.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A purchase whose answer was lost, and what tells its job from others.
+
+    Attributes:
+        request: what was sent; its links may lack their queries.
+        age_s: tells how many seconds ago it was sent.
+        within_s: how many seconds it may have been on its way.
+        is_known: whether a generation is another purchase's.
+        rivals: tells what else was sent in that time and has no answer; nothing for what can't be read.
+    """
+
+    request: Request
+    age_s: Callable[[], float]
+    within_s: float
+    is_known: Callable[[str], bool]
+    rivals: Callable[[], Sequence[Request | None]]
 
 
 _FAMILIES: dict[str, tuple[MediaType, Api]] = {

@@ -1,6 +1,6 @@
 """Luma's Dream Machine API, through its official SDK `lumaai`. No other module imports that SDK."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -27,7 +27,7 @@ from ..models import (
 )
 from ..pricing import DREAM_MACHINE_DURATIONS, DREAM_MACHINE_RATIOS, DREAM_MACHINE_RESOLUTIONS
 from ..settings import DREAM_MACHINE_KEYS_PAGE
-from . import medias, one_of, other_api
+from . import Lost, medias, one_of, other_api
 from .outcomes import NOTHING_LOST, date_of, fits, quiet, text_of, to_time, translate, unusable
 
 quiet("lumaai")
@@ -96,25 +96,11 @@ class DreamMachine:
         rows, more, _ = await self._page(limit, offset)
         return tuple(parse(row, self._key) for row in rows), more
 
-    async def find(
-        self,
-        request: Request,
-        age_s: Callable[[], float],
-        within_s: float,
-        is_known: Callable[[str], bool],
-        rivals: Callable[[], Sequence[Request | None]],
-    ) -> tuple[Generation | None, bool]:
+    async def find(self, lost: Lost) -> tuple[Generation | None, bool]:
         """Look in Luma's list for a job whose answer was lost. Free.
 
         A job is the one looked for if its request has every field that was sent, no purchase has its id yet, it was
         created, by Luma's clock, while the request may have been on its way, and it could be nobody else's.
-
-        Args:
-            request: what was sent; its links may lack their queries.
-            age_s: tells how many seconds ago it was sent.
-            within_s: how many seconds it may have been on its way.
-            is_known: whether a generation is another purchase's.
-            rivals: tells what else was sent in that time and has no answer; nothing for what can't be read.
 
         Returns:
             The job, if there is one; and whether its absence is certain, otherwise.
@@ -122,18 +108,18 @@ class DreamMachine:
         Raises:
             LumaServerError: the list can't be read.
         """
-        sent = _echoed(request)
+        sent = _echoed(lost.request)
         fitting: dict[datetime, Mapping[str, Any]] = {}
         certain, ordered, at, last = True, True, 0, datetime.max.replace(tzinfo=UTC)
         for _ in range(_MOST_PAGES):
             rows, more, date = await self._page(_PAGE, at)
             if date is None:
                 return None, False
-            since = date - timedelta(seconds=age_s() + _CLOCK_STEP_S)
-            until = since + timedelta(seconds=within_s)
+            since = date - timedelta(seconds=lost.age_s() + _CLOCK_STEP_S)
+            until = since + timedelta(seconds=lost.within_s)
             doubtful = since - timedelta(seconds=_CLOCK_OFF_S)
             # Only now: what was sent while the list was on its way may be in it.
-            others = [other and _echoed(other) for other in rivals()]
+            others = [other and _echoed(other) for other in lost.rivals()]
             for row in rows:
                 name, created, echo = text_of(row, "id"), to_time(row.get("created_at")), row.get("request")
                 # A list in another order than newest first has no end but its last page.
@@ -142,7 +128,7 @@ class DreamMachine:
                 fit = fits(sent, echo)
                 if (created is not None and created < doubtful) or (fit is False and _is_another(sent, echo)):
                     continue
-                if name and is_known(name):
+                if name and lost.is_known(name):
                     continue
                 alone = not any(other is None or fits(other, echo) is not False for other in others)
                 if name and fit and alone and created is not None and since <= created <= until:
