@@ -1,29 +1,26 @@
 """The sandbox's Agents API, seen through Luma's own SDK with strict response validation."""
 
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import luma_agents
 import pytest
 
-from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, Fault, Received
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, Received
 
-from .conftest import JPEG, MP4, PNG, inline
-
-if TYPE_CHECKING:
-    from tests.sandbox.conftest import Agency, Studio
+from .conftest import JPEG, MP4, PNG, Agency, Studio, inline
 
 pytestmark = pytest.mark.anyio
 
 PICTURE = {"url": "https://example.com/picture.jpg"}
 CLIP = {"url": "https://example.com/clip.mp4", "media_type": "video/mp4"}
+CONTROLS = {"depth": {"blur": 0.5}, "face": {"enabled": True}, "pose": {"strength": "coarse"}}
 HELD = "Bearer " + AGENTS_SANDBOX_KEY
 
 
 # The life of a generation
 
 
-async def test_a_generation_is_queued_then_processing_then_completed(agency: "Agency") -> None:
+async def test_a_generation_is_queued_then_processing_then_completed(agency: Agency) -> None:
     generation = await agency.start("video")
     states = [generation.state]
     for _ in range(3):
@@ -32,25 +29,27 @@ async def test_a_generation_is_queued_then_processing_then_completed(agency: "Ag
     assert states == ["queued", "processing", "processing", "completed"]
 
 
-async def test_without_model_and_type_an_image_of_uni_1_is_made(agency: "Agency") -> None:
+async def test_without_model_and_type_an_image_of_uni_1_is_made(agency: Agency) -> None:
     generation = await agency.luma.generations.create(prompt="a quiet lake")
     assert (generation.model, generation.type, generation.output) == ("uni-1", "image", [])
 
 
-async def test_every_type_answers_in_the_words_of_the_sdk(agency: "Agency") -> None:
+async def test_every_type_answers_in_the_words_of_the_sdk(agency: Agency) -> None:
     made = [
         await agency.start(model="uni-1-max", image_ref=[PICTURE], aspect_ratio="3:1", style="auto", web_search=True),
         await agency.start("image_edit", source=PICTURE, image_ref=[PICTURE] * 8, user_id="someone"),
         await agency.start("video", aspect_ratio="21:9", video={"start_frame": PICTURE, "end_frame": PICTURE}),
         await agency.start("video", video={"duration": "10s", "keyframes": [PICTURE], "keyframe_indexes": [240]}),
         await agency.start("video_edit", source=CLIP, video={"edit": {"auto_controls": True}, "start_frame": PICTURE}),
+        await agency.start("video_edit", source=CLIP, video={"edit": {"controls": CONTROLS}}),
         await agency.start("video_reframe", source=CLIP, aspect_ratio="1:1", video={"resolution": "1080p"}),
     ]
-    assert [one.type for one in made] == ["image", "image_edit", "video", "video", "video_edit", "video_reframe"]
+    types = ["image", "image_edit", "video", "video", "video_edit", "video_edit", "video_reframe"]
+    assert [one.type for one in made] == types
     assert {one.state for one in made} == {"queued"}
 
 
-async def test_a_finished_generation_has_a_single_output_with_a_link_good_for_an_hour(agency: "Agency") -> None:
+async def test_a_finished_generation_has_a_single_output_with_a_link_good_for_an_hour(agency: Agency) -> None:
     video, image = await agency.made("video"), await agency.made(output_format="jpeg")
     assert [[one.type for one in made.output] for made in (video, image)] == [["video"], ["image"]]
     link = video.output[0].url
@@ -64,7 +63,7 @@ async def test_a_finished_generation_has_a_single_output_with_a_link_good_for_an
 
 
 @pytest.mark.parametrize("generation_id", ["00000000-0000-4000-8000-000000000000", "not-a-uuid", "x/../y"])
-async def test_an_unknown_generation_is_not_found(agency: "Agency", generation_id: str) -> None:
+async def test_an_unknown_generation_is_not_found(agency: Agency, generation_id: str) -> None:
     with pytest.raises(luma_agents.NotFoundError, match="Generation not found"):
         await agency.luma.generations.get(generation_id)
 
@@ -79,14 +78,12 @@ async def test_an_unknown_generation_is_not_found(agency: "Agency", generation_i
         ("POST", "/generations/some-id/upscale", 405),
     ],
 )
-async def test_what_the_other_api_has_does_not_exist_here(
-    agency: "Agency", method: str, path: str, status: int
-) -> None:
+async def test_what_the_other_api_has_does_not_exist_here(agency: Agency, method: str, path: str, status: int) -> None:
     answer = await agency.http.request(method, f"/v1{path}", headers={"Authorization": HELD})
     assert (answer.status_code, list(answer.json())) == (status, ["detail"])
 
 
-async def test_neither_api_sees_the_generations_of_the_other(agency: "Agency", studio: "Studio") -> None:
+async def test_neither_api_sees_the_generations_of_the_other(agency: Agency, studio: Studio) -> None:
     image, old = await agency.made(), await studio.image()
     with pytest.raises(luma_agents.NotFoundError):
         await agency.luma.generations.get(old.id)
@@ -97,51 +94,23 @@ async def test_neither_api_sees_the_generations_of_the_other(agency: "Agency", s
     assert [one.id for one in (await studio.luma.generations.list()).generations] == [old.id]
 
 
-# Keys and headers
+# Keys and requests
 
 
-@pytest.mark.parametrize(
-    ("header", "detail"),
-    [
-        ("", "Missing or invalid API key"),
-        (AGENTS_SANDBOX_KEY, "Missing or invalid API key"),
-        (f"bearer {AGENTS_SANDBOX_KEY}", "Missing or invalid API key"),
-        (f"Bearer {SANDBOX_KEY}", "Missing or invalid API key"),
-        ("Bearer luma-api-another-key", "Invalid API key"),
-    ],
-)
+@pytest.mark.parametrize("header", ["", AGENTS_SANDBOX_KEY, HELD.lower(), f"Bearer {SANDBOX_KEY}"])
 @pytest.mark.parametrize("path", ["/generations/some-id", "/files", "/nowhere"])
-async def test_no_address_answers_without_the_right_key(agency: "Agency", path: str, header: str, detail: str) -> None:
+async def test_no_address_answers_without_the_right_key(agency: Agency, path: str, header: str) -> None:
     answer = await agency.http.get(f"/v1{path}", headers={"Authorization": header})
-    assert (answer.status_code, answer.json()) == (401, {"detail": detail})
-    assert answer.headers["x-api-version"] == "2026-04-01"
+    assert (answer.status_code, answer.json()) == (401, {"detail": "Missing or invalid API key"})
 
 
-async def test_every_answer_names_its_request_and_the_version(agency: "Agency") -> None:
-    agency.world.faults.append(Fault("status", status=502, detail="Upstream service unavailable"))
-    answers = [await agency.post(prompt="a lake", headers={"X-Request-Id": name}) for name in ("spoilt", "taken")]
-    answers += [await agency.post(prompt=""), await agency.http.get("/v1/nowhere")]
-    assert [answer.status_code for answer in answers] == [502, 201, 400, 401]
-    assert {answer.headers["x-api-version"] for answer in answers} == {"2026-04-01"}
-    names = [answer.headers["x-request-id"] for answer in answers]
-    assert names[:2] == ["spoilt", "taken"]
-    assert len({uuid.UUID(name) for name in names[2:]}) == 2
-
-
-async def test_a_request_is_noted_with_its_name_and_without_its_media(agency: "Agency") -> None:
+async def test_a_request_is_noted_with_its_name_and_without_its_media(agency: Agency) -> None:
     source = inline(PNG + b"0" * 1000, "image/png")
     await agency.post(type="image_edit", prompt="red", source=source, headers={"X-Request-Id": "row-7"})
     short = {"data": f"({len(source['data'])} characters)", "media_type": "image/png"}
     body = {"type": "image_edit", "prompt": "red", "source": short}
     assert agency.world.requests == [Received("POST", "/v1/generations", {}, body, "row-7")]
     assert source["data"] not in str(agency.world.jobs)
-
-
-async def test_an_answer_lost_after_the_job_was_taken_leaves_it_charged(agency: "Agency") -> None:
-    agency.world.faults.append(Fault("drop", path="/v1/generations", after=True))
-    with pytest.raises(luma_agents.APIConnectionError):
-        await agency.start()
-    assert len(agency.world.jobs) == len(agency.world.ledger) == 1
 
 
 # What is refused
@@ -190,11 +159,17 @@ PROMPT = "Prompt must be between 1 and 6000 characters"
             "video.resolution: Input should be '360p', '540p', '720p' or '1080p'",
         ),
         (VIDEO | {"video": {"hdr": True}}, "HDR is not enabled for this API client"),
+        (
+            EDIT | {"video": {"edit": {"controls": {"depth": {"sparsity": 0.5}}}}},
+            "video.edit.controls.depth: Extra inputs are not permitted",
+        ),
+        (
+            EDIT | {"video": {"edit": {"controls": {"light": {"enabled": True}}}}},
+            "video.edit.controls.light: Extra inputs are not permitted",
+        ),
     ],
 )
-async def test_a_bad_parameter_is_refused_with_a_sentence(
-    agency: "Agency", fields: dict[str, Any], detail: str
-) -> None:
+async def test_a_bad_parameter_is_refused_with_a_sentence(agency: Agency, fields: dict[str, Any], detail: str) -> None:
     assert await agency.refusal(**{"prompt": "a quiet lake"} | fields) == (400, detail)
     assert agency.world.ledger == []
 
@@ -275,64 +250,62 @@ KEYFRAME = {"keyframes": [PICTURE], "keyframe_indexes": [0]}
     ],
 )
 async def test_what_does_not_go_together_is_refused_with_a_sentence(
-    agency: "Agency", fields: dict[str, Any], detail: str
+    agency: Agency, fields: dict[str, Any], detail: str
 ) -> None:
     assert await agency.refusal(**{"prompt": "a quiet lake"} | fields) == (422, detail)
 
 
-async def test_a_body_that_is_not_json_is_refused_in_a_sentence(agency: "Agency") -> None:
+async def test_a_body_that_is_not_json_is_refused_in_a_sentence(agency: Agency) -> None:
     answer = await agency.http.post("/v1/generations", content=b"{", headers={"Authorization": HELD})
     assert (answer.status_code, answer.json()["detail"][:19]) == (400, "body: Invalid JSON:")
 
 
-async def test_an_image_above_50_mb_is_too_large(agency: "Agency") -> None:
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("image_edit", inline(JPEG, "image/jpeg")),
+        ("image_edit", inline(PNG, "image/png")),
+        ("video_edit", inline(MP4, "video/mp4")),
+    ],
+)
+async def test_an_inline_source_is_accepted(agency: Agency, kind: str, source: dict[str, str]) -> None:
+    assert (await agency.start(kind, source=source)).state == "queued"
+
+
+async def test_an_image_above_50_mb_is_too_large(agency: Agency) -> None:
     source = {"data": "A" * (50 * 1024**2 // 3 * 4 + 8), "media_type": "image/png"}
     answer = await agency.post(type="image_edit", prompt="red", source=source)
     assert (answer.status_code, answer.json()["detail"]) == (413, "source: image exceeds 50 MB limit")
 
 
-@pytest.mark.parametrize("source", [inline(JPEG, "image/jpeg"), inline(PNG, "image/png")])
-async def test_an_inline_image_is_taken(agency: "Agency", source: dict[str, str]) -> None:
-    assert (await agency.start("image_edit", source=source)).state == "queued"
-
-
-async def test_an_inline_clip_is_taken_as_a_video_s_source(agency: "Agency") -> None:
-    assert (await agency.start("video_edit", source=inline(MP4, "video/mp4"))).state == "queued"
-
-
 # What starts from a generation
 
 
-async def test_only_a_finished_generation_of_the_right_kind_can_be_built_upon(agency: "Agency") -> None:
+async def test_only_a_finished_generation_of_the_right_kind_can_be_built_upon(agency: Agency) -> None:
     image, video, running = await agency.made(), await agency.made("video"), await agency.start()
     edit: dict[str, Any] = {"type": "image_edit", "prompt": "red"}
-    assert await agency.refusal(**edit, source={"generation_id": running.id}) == (
-        400,
-        "source: generation is not completed",
-    )
-    assert await agency.refusal(**edit, source={"generation_id": video.id}) == (
-        400,
-        "source: generation is not an image",
-    )
+    for source, why in ((running, "is not completed"), (video, "is not an image")):
+        refused = (400, f"source: generation {why}")
+        assert await agency.refusal(**edit, source={"generation_id": source.id}) == refused
     frame = {"start_frame": {"generation_id": image.id}}
     refused = (400, "video.start_frame: generation is not a video")
     assert await agency.refusal(**VIDEO, prompt="on", video=frame) == refused
     assert (await agency.start("image_edit", source={"generation_id": image.id})).state == "queued"
 
 
-async def test_a_generated_image_can_guide_an_edit_and_stand_between_keyframes(agency: "Agency") -> None:
+async def test_a_generated_image_can_guide_an_edit_and_stand_between_keyframes(agency: Agency) -> None:
     image = {"generation_id": (await agency.made()).id}
     edit = await agency.start("video_edit", source=CLIP, video={"start_frame": image})
     video = await agency.start("video", video={"keyframes": [image], "keyframe_indexes": [60]})
     assert (edit.state, video.state) == ("queued", "queued")
 
 
-def shape(agency: "Agency", generation: Any) -> tuple[str, str, float]:
+def shape(agency: Agency, generation: Any) -> tuple[str, str, float]:
     picture = agency.world.jobs[generation.id].picture
     return picture.aspect_ratio, picture.resolution, picture.seconds
 
 
-async def test_what_starts_from_a_clip_keeps_its_shape(agency: "Agency") -> None:
+async def test_what_starts_from_a_clip_keeps_its_shape(agency: Agency) -> None:
     first = await agency.made("video", aspect_ratio="1:1", video={"resolution": "360p", "duration": "10s"})
     on = await agency.made("video", video={"resolution": "540p", "start_frame": {"generation_id": first.id}})
     back = await agency.made("video", video={"end_frame": {"generation_id": on.id}})
@@ -348,13 +321,13 @@ async def test_what_starts_from_a_clip_keeps_its_shape(agency: "Agency") -> None
     ]
 
 
-async def test_an_edited_image_keeps_its_shape(agency: "Agency") -> None:
+async def test_an_edited_image_keeps_its_shape(agency: Agency) -> None:
     image = await agency.made(aspect_ratio="3:1")
     edited = await agency.start("image_edit", source={"generation_id": image.id}, aspect_ratio="1:3")
     assert agency.world.jobs[edited.id].picture.size == (1774, 592)
 
 
-async def test_a_clip_longer_than_an_operation_takes_is_refused(agency: "Agency") -> None:
+async def test_a_clip_longer_than_an_operation_takes_is_refused(agency: Agency) -> None:
     clip = await agency.made("video", video={"duration": "10s"})
     for _ in range(4):
         clip = await agency.made("video", video={"start_frame": {"generation_id": clip.id}})
@@ -367,15 +340,11 @@ async def test_a_clip_longer_than_an_operation_takes_is_refused(agency: "Agency"
     assert await agency.refusal(**VIDEO, prompt="on", video=frames) == (422, longest.format("video", 30))
 
 
-async def test_a_link_of_ours_that_has_expired_cannot_be_fetched(agency: "Agency") -> None:
-    link = (await agency.made()).output[0].url
+async def test_a_sandbox_link_must_show_the_right_kind_and_still_work(agency: Agency) -> None:
+    link, clip = (await agency.made()).output[0].url, (await agency.made("video")).output[0].url
     assert (await agency.start(image_ref=[{"url": link}])).state == "queued"
+    refused = (422, "image_ref[0]: content-type is not an image")
+    assert await agency.refusal(prompt="red", image_ref=[{"url": clip}]) == refused
     agency.clock.now += 3601
     refused = (422, "image_ref[0]: failed to fetch URL (HTTP 403)")
-    assert await agency.refusal(prompt="red", image_ref=[{"url": link}]) == refused
-
-
-async def test_a_clip_s_link_is_no_picture(agency: "Agency") -> None:
-    link = (await agency.made("video")).output[0].url
-    refused = (422, "image_ref[0]: content-type is not an image")
     assert await agency.refusal(prompt="red", image_ref=[{"url": link}]) == refused

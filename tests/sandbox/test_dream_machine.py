@@ -1,13 +1,12 @@
 """The sandbox's Dream Machine API, seen through Luma's own SDK with strict response validation."""
 
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lumaai
 import pytest
 
-if TYPE_CHECKING:
-    from tests.sandbox.conftest import Studio
+from .conftest import Studio
 
 pytestmark = pytest.mark.anyio
 
@@ -32,35 +31,20 @@ REFRAME_IMAGE = {
 # The life of a generation
 
 
-async def test_a_video_is_queued_then_dreaming_then_completed(studio: "Studio") -> None:
+async def test_a_video_is_queued_then_dreaming_then_completed(studio: Studio) -> None:
     generation = await studio.start()
-    states = [generation.state]
+    seen = [generation]
     for _ in range(3):
         studio.clock.now += 2.5
-        states.append((await studio.luma.generations.get(generation.id)).state)
-    assert states == ["queued", "dreaming", "dreaming", "completed"]
+        seen.append(await studio.luma.generations.get(generation.id))
+    assert [one.state for one in seen] == ["queued", "dreaming", "dreaming", "completed"]
+    assert [one.assets for one in seen[:3]] == [None] * 3
+    assets = seen[3].assets
+    assert assets.video.startswith(f"http://sandbox/media/{generation.id}/video.mp4?Expires=")
+    assert assets.image.startswith(f"http://sandbox/media/{generation.id}/thumbnail.jpg?Expires=")
 
 
-async def test_an_image_takes_four_seconds(studio: "Studio") -> None:
-    generation = await studio.luma.generations.image.create(model="photon-1", prompt="a quiet lake")
-    studio.clock.now += 4
-    assert (await studio.luma.generations.get(generation.id)).state == "completed"
-
-
-async def test_a_synchronous_image_is_finished_in_the_first_answer(studio: "Studio") -> None:
-    generation = await studio.luma.generations.image.create(model="photon-1", prompt="a quiet lake", sync=True)
-    assert generation.state == "completed"
-
-
-async def test_a_generation_has_no_assets_until_it_is_completed(studio: "Studio") -> None:
-    generation = await studio.start()
-    assert generation.assets is None
-    done = await studio.finished(generation)
-    assert done.assets.video.startswith(f"http://sandbox/media/{done.id}/video.mp4?Expires=")
-    assert done.assets.image.startswith(f"http://sandbox/media/{done.id}/thumbnail.jpg?Expires=")
-
-
-async def test_a_generation_echoes_its_request(studio: "Studio") -> None:
+async def test_a_generation_echoes_its_request(studio: Studio) -> None:
     frames = {"frame0": IMAGE_FRAME}
     generation = await studio.start(keyframes=frames, loop=True, concepts=[{"key": "pov"}], callback_url=PICTURE)
     assert generation.request.to_dict() == {
@@ -75,23 +59,17 @@ async def test_a_generation_echoes_its_request(studio: "Studio") -> None:
     }
 
 
-async def test_created_at_and_the_date_header_follow_the_clock(studio: "Studio") -> None:
-    answer = await studio.post("/generations/video", {"model": "ray-2", "prompt": "a quiet lake"})
+async def test_created_at_and_the_date_header_follow_the_clock(studio: Studio) -> None:
+    answer = await studio.post("/generations/video", VIDEO)
+    assert answer.status_code == 201
     assert answer.json()["created_at"] == "2026-09-21T14:13:20Z"
     assert parsedate_to_datetime(answer.headers["date"]).isoformat() == "2026-09-21T14:13:20+00:00"
-    assert answer.headers["server"] == "luma-sandbox"
-
-
-async def test_every_get_signs_the_links_anew(studio: "Studio") -> None:
-    first = await studio.video()
-    second = await studio.finished(first)
-    assert first.assets.video != second.assets.video
 
 
 # The endpoints
 
 
-async def test_every_way_of_creating_answers_in_the_words_of_the_sdk(studio: "Studio") -> None:
+async def test_every_way_of_creating_answers_in_the_words_of_the_sdk(studio: Studio) -> None:
     luma = studio.luma.generations
     video = await studio.video()
     made = [
@@ -114,19 +92,7 @@ async def test_every_way_of_creating_answers_in_the_words_of_the_sdk(studio: "St
     ]
 
 
-async def test_creating_answers_201_and_working_on_a_generation_200(studio: "Studio") -> None:
-    video = await studio.video()
-    body = {"model": "ray-2", "prompt": "a quiet lake"}
-    answers = [
-        await studio.post("/generations", body),
-        await studio.post("/generations/video", body),
-        await studio.post(f"/generations/{video.id}/upscale", {}),
-        await studio.post(f"/generations/{video.id}/audio", {}),
-    ]
-    assert [answer.status_code for answer in answers] == [201, 201, 200, 200]
-
-
-async def test_the_list_shows_the_newest_first_page_by_page(studio: "Studio") -> None:
+async def test_the_list_shows_the_newest_first_page_by_page(studio: Studio) -> None:
     ids = [(await studio.video(f"lake number {number}")).id for number in range(3)]
     page = await studio.luma.generations.list(limit=2, offset=0)
     assert [one.id for one in page.generations] == [ids[2], ids[1]]
@@ -135,12 +101,12 @@ async def test_the_list_shows_the_newest_first_page_by_page(studio: "Studio") ->
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "offset=-1", "limit=many"])
-async def test_a_list_outside_its_bounds_is_refused(studio: "Studio", query: str) -> None:
+async def test_a_list_outside_its_bounds_is_refused(studio: Studio, query: str) -> None:
     answer = await studio.http.get(f"/dream-machine/v1/generations?{query}")
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", query.split("=")[0]])
 
 
-async def test_a_deleted_generation_is_gone(studio: "Studio") -> None:
+async def test_a_deleted_generation_is_gone(studio: Studio) -> None:
     video = await studio.video()
     answer = await studio.http.delete(f"/dream-machine/v1/generations/{video.id}")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -150,14 +116,14 @@ async def test_a_deleted_generation_is_gone(studio: "Studio") -> None:
 
 
 @pytest.mark.parametrize("generation_id", ["unknown", "x/../y"])
-async def test_an_unknown_generation_is_not_found(studio: "Studio", generation_id: str) -> None:
+async def test_an_unknown_generation_is_not_found(studio: Studio, generation_id: str) -> None:
     luma = studio.luma.generations
     for call in (luma.get, luma.delete, luma.upscale, luma.audio):
         with pytest.raises(lumaai.NotFoundError, match="Generation not found"):
             await call(generation_id)
 
 
-async def test_ping_credits_concepts_and_camera_motions_answer(studio: "Studio") -> None:
+async def test_ping_credits_concepts_and_camera_motions_answer(studio: Studio) -> None:
     assert (await studio.luma.ping.check()).message == "pong"
     assert (await studio.luma.credits.get()).credit_balance == 10_000
     assert len(await studio.luma.generations.concepts.list()) == 34
@@ -167,13 +133,9 @@ async def test_ping_credits_concepts_and_camera_motions_answer(studio: "Studio")
 
 @pytest.mark.parametrize("path", ["/ping", "/credits", "/generations", "/generations/some-id", "/nowhere"])
 @pytest.mark.parametrize("header", ["", "Bearer another-key", "luma-sandbox-key"])
-async def test_no_address_answers_without_the_right_key(studio: "Studio", path: str, header: str) -> None:
+async def test_no_address_answers_without_the_right_key(studio: Studio, path: str, header: str) -> None:
     answer = await studio.http.get(f"/dream-machine/v1{path}", headers={"Authorization": header})
     assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid API key is provided"})
-
-
-async def test_an_address_that_does_not_exist_answers_in_json(studio: "Studio") -> None:
-    assert await studio.refusal("/nowhere") == (404, "Not Found")
 
 
 # What is refused
@@ -219,12 +181,12 @@ IMAGE = {"model": "photon-1", "prompt": "a quiet lake"}
     ],
 )
 async def test_a_body_that_does_not_fit_names_the_place(
-    studio: "Studio", path: str, body: dict[str, Any], place: str
+    studio: Studio, path: str, body: dict[str, Any], place: str
 ) -> None:
     assert await studio.refusal(f"/generations{path}", **body) == (422, [f"body.{place}"])
 
 
-async def test_a_body_that_is_not_json_is_refused(studio: "Studio") -> None:
+async def test_a_body_that_is_not_json_is_refused(studio: Studio) -> None:
     answer = await studio.http.post("/dream-machine/v1/generations/video", content=b"{")
     assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "json_invalid")
 
@@ -239,11 +201,11 @@ async def test_a_body_that_is_not_json_is_refused(studio: "Studio") -> None:
         ({"keyframes": {"frame0": {"type": "generation", "id": "unknown"}}}, "Generation not found"),
     ],
 )
-async def test_luma_s_own_sentences_are_used(studio: "Studio", fields: dict[str, Any], detail: str) -> None:
+async def test_luma_s_own_sentences_are_used(studio: Studio, fields: dict[str, Any], detail: str) -> None:
     assert await studio.refusal("/generations/video", **VIDEO | fields) == (400, detail)
 
 
-async def test_an_image_keyframe_makes_the_prompt_optional(studio: "Studio") -> None:
+async def test_an_image_keyframe_makes_the_prompt_optional(studio: Studio) -> None:
     generation = await studio.luma.generations.video.create(model="ray-2", keyframes={"frame1": IMAGE_FRAME})
     assert generation.state == "queued"
 
@@ -258,7 +220,7 @@ async def test_an_image_keyframe_makes_the_prompt_optional(studio: "Studio") -> 
         ("generation", "generation", "interpolate between two videos"),
     ],
 )
-async def test_a_loop_is_refused_where_luma_says_so(studio: "Studio", start: str | None, end: str, what: str) -> None:
+async def test_a_loop_is_refused_where_luma_says_so(studio: Studio, start: str | None, end: str, what: str) -> None:
     clip = {"type": "generation", "id": (await studio.video()).id}
     kinds = {"image": IMAGE_FRAME, "generation": clip, None: None}
     body = VIDEO | {"loop": True, "keyframes": {"frame0": kinds[start], "frame1": kinds[end]}}
@@ -267,7 +229,7 @@ async def test_a_loop_is_refused_where_luma_says_so(studio: "Studio", start: str
 
 @pytest.mark.parametrize(("start", "end"), [("image", None), ("generation", None), (None, "image")])
 async def test_a_loop_is_taken_where_luma_allows_or_contradicts_it(
-    studio: "Studio", start: str | None, end: str | None
+    studio: Studio, start: str | None, end: str | None
 ) -> None:
     clip = {"type": "generation", "id": (await studio.video()).id}
     kinds = {"image": IMAGE_FRAME, "generation": clip, None: None}
@@ -275,7 +237,7 @@ async def test_a_loop_is_taken_where_luma_allows_or_contradicts_it(
     assert generation.request.loop is True
 
 
-async def test_only_a_finished_video_can_be_built_upon(studio: "Studio") -> None:
+async def test_only_a_finished_video_can_be_built_upon(studio: Studio) -> None:
     image, running = await studio.image(), await studio.start()
     for source, why in ((image, "is not a video"), (running, "is not completed")):
         refused = (400, f"Generation {source.id} {why}")
@@ -285,7 +247,7 @@ async def test_only_a_finished_video_can_be_built_upon(studio: "Studio") -> None
         assert await studio.refusal(f"/generations/{source.id}/audio") == refused
 
 
-async def extended(studio: "Studio", seconds: int) -> str:
+async def extended(studio: Studio, seconds: int) -> str:
     """The link to a clip of our own that was extended to that length."""
     video = await studio.video()
     while studio.world.jobs[video.id].picture.seconds < seconds:
@@ -303,7 +265,7 @@ async def extended(studio: "Studio", seconds: int) -> str:
     ],
 )
 async def test_a_source_longer_than_the_model_takes_is_refused(
-    studio: "Studio", operation: str, body: dict[str, Any], longest: int
+    studio: Studio, operation: str, body: dict[str, Any], longest: int
 ) -> None:
     path = f"/generations/video/{operation}"
     allowed = await studio.post(path, body | {"media": {"url": await extended(studio, longest)}})
@@ -315,7 +277,7 @@ async def test_a_source_longer_than_the_model_takes_is_refused(
     )
 
 
-async def test_a_link_of_ours_that_has_expired_fails_like_an_unreadable_file(studio: "Studio") -> None:
+async def test_a_link_of_ours_that_has_expired_fails_like_an_unreadable_file(studio: Studio) -> None:
     link = (await studio.video()).assets.video
     studio.clock.now += 3601
     failed = await studio.finished(await studio.luma.generations.video.modify(**MODIFY | {"media": {"url": link}}))

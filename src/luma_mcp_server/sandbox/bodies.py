@@ -1,44 +1,27 @@
-"""The bodies that Luma's Dream Machine API takes.
+"""The bodies that Luma's Dream Machine API takes, and what both APIs' bodies share.
 
-Sources: the types of lumaai 1.21.0 for fields and values; Luma's Dream Machine docs for lengths. A `resolution` or
-`duration` outside the listed values is refused, though the SDK leaves them open.
+Sources: the types of lumaai 1.21.0 for fields and values; Luma's Dream Machine docs for the most references. A
+`resolution` or `duration` outside the listed values is refused, though the SDK leaves them open, and so is `sync`,
+because the sandbox never blocks.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
-
-
-def _http_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("URL must begin with http:// or https://")
-    return text
-
+from pydantic import BaseModel, ConfigDict, Field
 
 Ratio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"]
 Resolution = Literal["540p", "720p", "1080p", "4k"]
 RayModel = Literal["ray-2", "ray-flash-2"]
 PhotonModel = Literal["photon-1", "photon-flash-1"]
-Url = Annotated[str, AfterValidator(_http_url)]
+Strength = Literal[
+    "adhere_1", "adhere_2", "adhere_3", "flex_1", "flex_2", "flex_3", "reimagine_1", "reimagine_2", "reimagine_3"
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Url = Annotated[str, Field(pattern=r"(?i)^https?://[^/?#]")]
 
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-AnyBody = TypeVar("AnyBody", bound=Body)
-
-
-async def read(request: Request, invalid: Callable[[ValidationError], Exception], body: type[AnyBody]) -> AnyBody:
-    """The body of a request; `invalid` says in the words of its API what is wrong with it."""
-    try:
-        return body.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise invalid(error) from None
 
 
 class ImageKeyframe(Body):
@@ -67,9 +50,8 @@ class Media(Body):
     url: Url
 
 
-class WeightedImage(Body):
-    url: Url
-    weight: Annotated[float, Field(ge=0, le=1)] | None = None
+class WeightedImage(Media):
+    weight: Share | None = None
 
 
 class Identity(Body):
@@ -86,8 +68,6 @@ class JobBody(Body):
 
 
 class Video(JobBody):
-    """Source: lumaai 1.21.0 video_create_params.py"""
-
     generation_type: Literal["video"] = "video"
     model: RayModel
     aspect_ratio: Ratio | None = "16:9"
@@ -99,8 +79,6 @@ class Video(JobBody):
 
 
 class Image(JobBody):
-    """Source: lumaai 1.21.0 image_create_params.py; at most 4 references: Luma's Dream Machine docs"""
-
     generation_type: Literal["image"] = "image"
     model: PhotonModel
     aspect_ratio: Ratio | None = "16:9"
@@ -109,35 +87,25 @@ class Image(JobBody):
     style_ref: list[WeightedImage] | None = None
     character_ref: CharacterRef | None = None
     modify_image_ref: WeightedImage | None = None
-    sync: bool | None = None
-    sync_timeout: float | None = None
 
 
 class Upscale(Body):
-    """Source: lumaai 1.21.0 generation_upscale_params.py"""
-
     generation_type: Literal["upscale_video"] = "upscale_video"
     resolution: Resolution | None = None
     callback_url: Url | None = None
 
 
 class Audio(JobBody):
-    """Source: lumaai 1.21.0 generation_audio_params.py"""
-
     generation_type: Literal["add_audio"] = "add_audio"
     negative_prompt: str | None = None
 
 
 class Modify(JobBody):
-    """Source: lumaai 1.21.0 video_modify_params.py"""
-
     generation_type: Literal["modify_video"]
     model: RayModel
     media: Media
     first_frame: Media | None = None
-    mode: Literal[
-        "adhere_1", "adhere_2", "adhere_3", "flex_1", "flex_2", "flex_3", "reimagine_1", "reimagine_2", "reimagine_3"
-    ]
+    mode: Strength
 
 
 class Reframe(JobBody):
@@ -154,23 +122,18 @@ class Reframe(JobBody):
 
 
 class ReframeVideo(Reframe):
-    """Source: lumaai 1.21.0 video_reframe_params.py"""
-
     generation_type: Literal["reframe_video"]
     model: RayModel
     first_frame: Media | None = None
 
 
 class ReframeImage(Reframe):
-    """Source: lumaai 1.21.0 image_reframe_params.py"""
-
     generation_type: Literal["reframe_image"]
     model: PhotonModel
     format: Literal["jpg", "png"] | None = None
 
 
 class Page(BaseModel):
-    """The defaults are those of lumaai-api's openapi.yaml; the upper limit is ours, Luma states none."""
-
+    # Defaults: lumaai-api's openapi.yaml. The upper limit is ours; Luma states none.
     limit: int = Field(100, ge=1, le=100)
     offset: int = Field(0, ge=0)
