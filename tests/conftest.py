@@ -3,8 +3,9 @@
 import asyncio
 import json
 import selectors
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,8 @@ class Wire(httpx.AsyncBaseTransport):
         after: raised in place of a POST's answer, when the job has been taken.
         gone: the network is down for every request.
         hanging: no request is ever answered.
+        delays: seconds that requests of a method take, and then their answers.
+        edit: changes the page of Luma's list on its way back.
     """
 
     def __init__(self, app: Any) -> None:
@@ -105,6 +108,8 @@ class Wire(httpx.AsyncBaseTransport):
         self.after: list[Exception] = []
         self.gone = False
         self.hanging = False
+        self.delays: dict[str, tuple[float, float]] = {}
+        self.edit: Callable[[list[dict[str, Any]]], None] | None = None
         self.sent: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -113,9 +118,16 @@ class Wire(httpx.AsyncBaseTransport):
             await anyio.sleep_forever()
         if self.gone or (request.method == "POST" and self.before):
             raise self.before.pop(0) if self.before else httpx.ConnectError("no route")
+        there_s, back_s = self.delays.get(request.method, (0.0, 0.0))
+        await anyio.sleep(there_s)
         response = await self.inner.handle_async_request(request)
+        await anyio.sleep(back_s)
         if request.method == "POST" and self.after:
             raise self.after.pop(0)
+        if self.edit and request.method == "GET" and request.url.path.endswith("/generations"):
+            page = json.loads(await response.aread())
+            self.edit(page["generations"])
+            return httpx.Response(200, json=page, headers={"Date": response.headers["Date"]})
         return response
 
 
@@ -162,6 +174,21 @@ class Desk:
         return await self.call("generate_image", prompt=prompt, **arguments)
 
     @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.folder.parent / ".luma-mcp" / "journal-sandbox.sqlite3"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What the journal holds, oldest first."""
+        return self.change("SELECT * FROM purchases ORDER BY submitted_at, rowid")
+
+    def change(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """Do to the journal what another program would."""
+        with closing(sqlite3.connect(self.journal, isolation_level=None)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(sql, values)]
+
+    @property
     def posts(self) -> list[Received]:
         """The paid requests that reached the API, in order."""
         return [received for received in self.world.requests if received.method == "POST"]
@@ -180,7 +207,7 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
     """Opens a desk: `async with open_desk(LUMA_MCP_WAIT_S="5") as desk`; `era` is the protocol's.
 
     Desks of one test share home and journal, as processes of one user do; one `beside` another shares its world too.
-    `answer` is the user, who answers the server\'s questions.
+    `answer` is the user, who answers the server's questions.
     """
 
     @asynccontextmanager
@@ -207,7 +234,7 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
         given = {name: value for name, value in (defaults | environ).items() if value is not None}
         server = create_server(
             Settings.from_env(given),
-            lambda: httpx.AsyncClient(transport=wire, timeout=httpx.Timeout(30, connect=5)),
+            lambda: httpx.AsyncClient(transport=wire, timeout=httpx.Timeout(30, connect=5), max_redirects=5),
             now=lambda: datetime.fromtimestamp(world.clock() + clock_off_s, UTC),
         )
         mode = "legacy" if era == "legacy" else "auto"

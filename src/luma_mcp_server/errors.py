@@ -1,19 +1,5 @@
 """Every failure that a caller is told of. Each message says what happened, what it cost and what to do.
 
-    LumaServerError
-    ├── InvalidRequest      refused here, before any request
-    ├── SettingsError       a variable is missing or can't be used
-    ├── NotSent             the request never reached Luma: nothing was charged
-    ├── Refused             Luma answered no: nothing was charged
-    │   ├── NotFound        404
-    │   └── TooManyRequests 429, with the seconds to wait if Luma named them
-    ├── AnswerLost          the request left, but no usable answer came back: a job may have been bought
-    ├── OverBudget          the user's budget does not allow it: nothing was sent
-    ├── JournalBusy         another program keeps the journal locked: nothing was sent
-    ├── StillUploading      a local file is not at Luma yet, and the upload goes on: nothing was bought
-    ├── NotAgreed           the user did not agree to the price, or could not be asked: nothing was bought
-    └── JobFailed           Luma took the job, and it failed
-
 `NotSent`, `Refused` and `AnswerLost` are, with success, the four outcomes of a purchase.
 """
 
@@ -21,11 +7,25 @@ import re
 
 
 class LumaServerError(Exception):
-    """The base of all of them; `str(error)` is complete by itself."""
+    """The base of all of them; `str(error)` is complete by itself.
+
+    Attributes:
+        status: the HTTP status, where Luma answered.
+        retry_after: seconds that Luma asked to wait, where it did.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
 
 
 class InvalidRequest(LumaServerError):
     """The call can't work as it stands, and nothing was sent."""
+
+
+def refuse(what: str, instead: str) -> InvalidRequest:
+    """The refusal of a call before anything is sent: what is wrong, and what to do instead."""
+    return InvalidRequest(f"{what}. Nothing was sent. {instead}")
 
 
 class SettingsError(LumaServerError):
@@ -33,19 +33,11 @@ class SettingsError(LumaServerError):
 
 
 class NotSent(LumaServerError):
-    """No byte of the request reached Luma."""
+    """No byte of the request reached Luma: nothing was charged."""
 
 
 class Refused(LumaServerError):
-    """Luma refused the request.
-
-    Attributes:
-        status: the HTTP status.
-    """
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """Luma refused the request: nothing was charged."""
 
 
 class NotFound(Refused):
@@ -53,55 +45,43 @@ class NotFound(Refused):
 
 
 class TooManyRequests(Refused):
-    """Luma's limit was reached.
-
-    Attributes:
-        retry_after: seconds to wait, where Luma named them.
-        concurrency: the limit is on jobs that run at once, not on requests in a minute.
-    """
+    """Luma's limit was reached: with `concurrency` that on jobs at once, otherwise that on requests in a minute."""
 
     def __init__(self, message: str, *, status: int, retry_after: float | None, concurrency: bool) -> None:
-        super().__init__(message, status=status)
-        self.retry_after = retry_after
+        super().__init__(message, status=status, retry_after=retry_after)
         self.concurrency = concurrency
 
 
 class AnswerLost(LumaServerError):
-    """The request left, and what became of it is not known: time-outs, 5xx, HTML, cut bodies.
+    """The request left, and what became of it is not known: time-outs, 5xx, HTML, cut bodies."""
+
+
+class JournalUnusable(LumaServerError):
+    """The journal of purchases can't be opened, read or written. As an error: nothing was sent.
 
     Attributes:
-        retry_after: seconds that Luma asked to wait before asking again.
+        warning: the same for a result that does without the journal.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class OverBudget(LumaServerError):
-    """What the call would count is more than is left of the budget."""
-
-
-class JournalBusy(LumaServerError):
-    """The record of paid jobs can't be written just now."""
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason} Nothing is bought without it: nothing was sent or charged. {remedy}")
+        self.warning = f"{reason} Its purchases are missing here, and nothing can be bought. {remedy}"
 
 
 class StillUploading(LumaServerError):
     """The call's time is over before its file is at Luma; the upload goes on. Nothing was bought."""
 
 
-class NotAgreed(LumaServerError):
-    """The price is above what the user wants to be asked about, and there is no yes to it. Nothing was bought."""
-
-
-class JobFailed(LumaServerError):
-    """A generation ended as failed."""
-
-
 _SIGNED = re.compile(r"(?<=://)([^\s?#%\"'<>]*)(?:[?#]|%3F)[^\s\"'<>]*|[?&#][^\s=&\"'<>]+=[^\s\"'<>]*", re.IGNORECASE)
 """What may sign a link: all that follows its path, and what looks like a query without one."""
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _LONGEST_QUOTE = 200
+
+
+def whole_text(text: str) -> str:
+    """A text without half characters, which no UTF-8 can carry: a cut-off emoji becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def quote(text: str, *, secret: str = "") -> str:
@@ -110,5 +90,5 @@ def quote(text: str, *, secret: str = "") -> str:
         text = text.replace(secret, "…")
     # Patterns take long for texts of megabytes; what is cut off here is cut off below anyway.
     text = text[: 10 * _LONGEST_QUOTE]
-    text = " ".join(_SIGNED.sub(r"\1", text).split())
+    text = " ".join(_SIGNED.sub(r"\1", _CONTROLS.sub(" ", whole_text(text))).split())
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"

@@ -1,11 +1,15 @@
 """The values that travel through the server: requests in, generations out. All are frozen."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# What either API has. Source: lumaai 1.21.0, types/generations/*_params.py and types/generation.py; luma-agents 0.5.0,
+# types/generation_create_params.py, types/video_resolution.py and types/video_duration.py.
 Api = Literal["dream_machine", "agents"]
 MediaType = Literal["video", "image"]
 AspectRatio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21", "3:2", "2:3", "2:1", "1:2", "3:1", "1:3"]
@@ -17,12 +21,8 @@ Mode = Literal[
 ]
 State = Literal["queued", "dreaming", "completed", "failed"]
 Direction = Literal["forward", "backward"]
-# What either API has. Source: lumaai 1.21.0, types/generations/*_params.py and types/generation.py; luma-agents 0.5.0,
-# types/generation_create_params.py, types/video_resolution.py and types/video_duration.py.
 
-
-REQUEST_PREFIX = "request-"
-"""How the names of purchases begin that have no generation id."""
+PURCHASE_PREFIX = "request-"  # how the ids of purchases begin
 
 
 def plain_url(url: str) -> str:
@@ -38,7 +38,7 @@ def plain_text(text: str) -> str:
 
 
 def dollars(usd: float) -> str:
-    """An amount with the digits that tell it from its neighbours: $2.87, $0.0464."""
+    """An amount with the digits that tell it from its neighbors: $2.87, $0.0464."""
     return f"${usd:.2f}" if round(usd, 2) == round(usd, 4) else f"${usd:.4f}"
 
 
@@ -49,47 +49,50 @@ class Value(BaseModel):
 
 
 class LocalFile(Value):
-    """A file of the user's, ready to be sent: inline, or uploaded before."""
+    """A file of the user's, ready to be sent: inline, or uploaded before.
+
+    Attributes:
+        media_type: MIME type, by its content.
+        digest: SHA-256 of its content.
+        size: in bytes.
+        data: its content in base64, where it is small enough to travel inside a request.
+        file_id: Luma's id of the uploaded file, otherwise.
+    """
 
     path: str
     media_type: str
-    """MIME type, by its content."""
-
     digest: str
-    """SHA-256 of its content."""
-
     size: int
-    """Bytes."""
-
     data: str | None = Field(default=None, repr=False)
-    """Its content in base64, where it is small enough to travel inside a request."""
-
     file_id: str | None = None
-    """Luma's id of the uploaded file, otherwise."""
 
 
 class Media(Value):
-    """A picture or clip that a request starts from: a link, or a local file."""
+    """A picture or clip that a request starts from: a link, or a local file.
+
+    Attributes:
+        generation_id: the generation whose link `url` is; it belongs to `api`, and `model` made it.
+        weight: how much it counts, 0 to 1.
+        aspect_ratio: like `resolution` and `duration` the generation's, where Luma says them: they decide the price.
+    """
 
     url: str = ""
     file: LocalFile | None = None
     generation_id: str | None = None
-    """The generation whose link `url` is."""
-
     api: Api | None = None
-    """The API that this generation belongs to."""
-
+    model: str | None = None
     weight: float | None = None
-    """How much it counts, 0 to 1."""
-
     aspect_ratio: str | None = None
     resolution: str | None = None
     duration: str | None = None
-    """Shape, resolution and length of the generation, where Luma says them: they decide the price."""
 
 
-class VideoRequest(Value):
-    """A new clip: from text, from images, from the end or the start of an earlier clip, or between two."""
+class _Request(Value):
+    callback_url: str | None = None
+
+
+class VideoRequest(_Request):
+    """A new clip: from text, from images, after `start_video`, before `end_video`, or between the two."""
 
     model: str
     prompt: str
@@ -99,17 +102,12 @@ class VideoRequest(Value):
     start_image: Media | None = None
     end_image: Media | None = None
     start_video: Media | None = None
-    """The generation that the new clip goes on from."""
-
     end_video: Media | None = None
-    """The generation that the new clip leads to."""
-
     loop: bool = False
     concepts: tuple[str, ...] = ()
-    callback_url: str | None = None
 
 
-class ImageRequest(Value):
+class ImageRequest(_Request):
     """A new image, or a changed one if it has a `source`."""
 
     model: str
@@ -120,10 +118,9 @@ class ImageRequest(Value):
     character_refs: tuple[Media, ...] = ()
     aspect_ratio: str | None = None
     output_format: OutputFormat | None = None
-    callback_url: str | None = None
 
 
-class ModifyVideoRequest(Value):
+class ModifyVideoRequest(_Request):
     """A clip in another style, its motion kept as far as `mode` says."""
 
     model: str
@@ -132,24 +129,10 @@ class ModifyVideoRequest(Value):
     prompt: str
     resolution: str | None = None
     start_image: Media | None = None
-    callback_url: str | None = None
 
 
-class Placement(Value):
-    """Where the source lies in the new frame, in pixels."""
-
-    x_start: int | None = None
-    x_end: int | None = None
-    y_start: int | None = None
-    y_end: int | None = None
-    grid_position_x: int | None = None
-    grid_position_y: int | None = None
-    resized_width: int | None = None
-    resized_height: int | None = None
-
-
-class ReframeRequest(Value):
-    """A clip or picture in another shape, with what was missing filled in."""
+class ReframeRequest(_Request):
+    """A clip or picture in another shape; `placement` is where it lies in the new frame: pixels by Luma's names."""
 
     model: str
     media_type: MediaType
@@ -157,48 +140,66 @@ class ReframeRequest(Value):
     aspect_ratio: AspectRatio
     prompt: str | None = None
     resolution: str | None = None
-    placement: Placement = Placement()
+    placement: dict[str, int] = {}
     output_format: OutputFormat | None = None
     start_image: Media | None = None
-    callback_url: str | None = None
 
 
-class UpscaleRequest(Value):
+class UpscaleRequest(_Request):
     """A generated clip in a higher resolution."""
 
     source: Media
     resolution: str
-    callback_url: str | None = None
 
 
-class AudioRequest(Value):
+class AudioRequest(_Request):
     """Sound for a generated clip."""
 
     source: Media
     prompt: str | None = None
     negative_prompt: str | None = None
-    callback_url: str | None = None
 
 
-Request = VideoRequest | ImageRequest | ModifyVideoRequest | ReframeRequest | UpscaleRequest | AudioRequest
-REQUESTS: dict[str, type[Request]] = {kind.__name__: kind for kind in get_args(Request)}
+ModelRequest = VideoRequest | ImageRequest | ModifyVideoRequest | ReframeRequest  # those that take a model
+Request = ModelRequest | UpscaleRequest | AudioRequest
+OPERATIONS: dict[str, type[Request]] = {
+    "video": VideoRequest,
+    "image": ImageRequest,
+    "modify_video": ModifyVideoRequest,
+    "reframe_video": ReframeRequest,
+    "reframe_image": ReframeRequest,
+    "upscale_video": UpscaleRequest,
+    "add_audio": AudioRequest,
+}
+"""Luma's names for what a request asks for. Source: lumaai 1.21.0, types/generation.py, `generation_type`."""
+
+
+def media_in(request: Request) -> Iterator[Media]:
+    """Everything that a request starts from."""
+    for value in vars(request).values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Media):
+                yield one
 
 
 class Generation(Value):
-    """One generation, as every tool shows it. Absent fields are left out."""
+    """One generation, as every tool shows it. Absent fields are left out.
+
+    Attributes:
+        request_id: the purchase's, in place of `generation_id` while Luma has not said one.
+        state: one of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer.
+        operation: Luma's name for what was done where `type` does not tell it all, such as `upscale_video`.
+        reused: an earlier purchase of the same call: this one cost nothing.
+        files_sent: local files that went to Luma for it.
+        also_running: ids of other unfinished purchases, with the start of their prompts.
+    """
 
     generation_id: str | None = None
     request_id: str | None = None
-    """Ours, in place of `generation_id` while Luma has not said one."""
-
     api: Api | None = None
     type: MediaType | None = None
     state: str
-    """One of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer."""
-
     operation: str | None = None
-    """Luma's name for what was done where `type` does not tell it all, such as `upscale_video`."""
-
     model: str | None = None
     prompt: str | None = None
     aspect_ratio: str | None = None
@@ -217,15 +218,9 @@ class Generation(Value):
     charged: Literal["yes", "no", "unknown"] | None = None
     estimated_cost_usd: float | None = None
     reused: bool | None = None
-    """An earlier purchase of the same call: this one cost nothing."""
-
     files_sent: tuple[str, ...] | None = None
-    """Local files that went to Luma for it."""
-
     sandbox: bool | None = None
     also_running: tuple[str, ...] | None = None
-    """Ids of other unfinished purchases, with the start of their prompts."""
-
     warnings: tuple[str, ...] | None = None
     next_step: str | None = None
 
@@ -244,6 +239,21 @@ class Generation(Value):
         return self.model_copy(update=changes)
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of Luma's list of generations, in Luma's order.
+
+    Attributes:
+        answered_at: when Luma gave it, by Luma's clock, where it says so.
+        unusable: how many entries were left out because nobody can say which generations they are.
+    """
+
+    generations: tuple[Generation, ...]
+    has_more: bool
+    answered_at: datetime | None = None
+    unusable: int = 0
+
+
 class GenerationList(Value):
     """A page of generations, without links."""
 
@@ -255,10 +265,16 @@ class GenerationList(Value):
 
 
 class Waited(Value):
-    """How several generations stand after a wait."""
+    """How several generations stand after a wait; `finished` when waiting any longer is useless."""
 
     generations: tuple[Generation, ...]
     finished: bool
-    """Whether waiting any longer is useless: they have completed or failed, or nobody can say what became of them."""
-
     next_step: str | None = None
+
+
+class Deleted(Value):
+    """The ids of generations that were deleted, and those that were not, each with the reason in its warnings."""
+
+    deleted: tuple[str, ...]
+    failed: tuple[Generation, ...] | None = None
+    sandbox: bool | None = None

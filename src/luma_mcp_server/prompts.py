@@ -3,16 +3,16 @@
 from collections.abc import Collection
 from typing import Annotated
 
-import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic import Field
 
 from .errors import InvalidRequest, LumaServerError, NotFound
-from .schema import GRACE_S, to_json
-from .tools import App, ToolContext, app_of
-from .tools.account import models
+from .schema import to_json
+from .tools import account
+from .tools.call import ToolContext, open_call
 from .tools.library import get_generation
+from .tools.services import Services
 
 
 def enhance_prompt(idea: Annotated[str, Field(description="What you want to see, in a few words")]) -> str:
@@ -43,35 +43,22 @@ def storyboard(
     )
 
 
-def add_prompts_and_resources(server: MCPServer[App], apis: Collection[str]) -> None:
+def add_prompts_and_resources(server: MCPServer[Services], apis: Collection[str]) -> None:
     """Register them; `apis` are those that there is a key for."""
     server.prompt(title="Enhance a prompt")(enhance_prompt)
     server.prompt(title="Storyboard")(storyboard)
 
-    @server.resource(
-        "luma://models",
-        name="models",
-        title="Luma's models",
-        description="Models, sizes, lengths and prices, as list_models shows them.",
-        mime_type="application/json",
-    )
-    async def all_models() -> str:
-        return to_json(models(apis))
+    @server.resource("luma://models", title="Luma's models", mime_type="application/json")
+    async def models() -> str:
+        """Models, sizes, lengths and prices, as list_models shows them."""
+        return to_json(account.models(apis))
 
-    @server.resource(
-        "luma://generations/{generation_id}",
-        name="generation",
-        title="A generation",
-        description="One generation, as get_generation shows it.",
-        mime_type="application/json",
-    )
+    @server.resource("luma://generations/{generation_id}", title="A generation", mime_type="application/json")
     async def generation(generation_id: str, ctx: ToolContext) -> str:
-        limit = app_of(ctx).settings.wait_s + GRACE_S
+        """One generation, as get_generation shows it."""
         try:
-            with anyio.fail_after(limit):
-                return to_json(await get_generation(ctx, generation_id))
-        except TimeoutError:
-            raise ResourceError(f"Luma did not answer within {limit:.0f} s. Nothing is lost: read it again.") from None
+            async with open_call(ctx, "get_generation", {}) as call:
+                return to_json(await get_generation(call, generation_id))
         except (NotFound, InvalidRequest) as error:
             raise ResourceNotFoundError(str(error)) from error
         except LumaServerError as error:

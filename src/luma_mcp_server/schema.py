@@ -4,19 +4,21 @@ The SDK's own schemas are twice as long, it ignores arguments that it does not k
 pydantic's words and the caller's values. `StrictTool` is the SDK's public `Tool` with those three things changed.
 """
 
+import inspect
+import json
 import logging
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import anyio
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, func_metadata
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata, func_metadata
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -25,52 +27,22 @@ from .errors import LumaServerError
 
 logger = logging.getLogger("luma_mcp_server")
 
-
-GRACE_S = 0.9
-"""Seconds that a call may take beyond its limit: with a limit of 0 it must still be able to ask Luma something."""
-
-
-call_scope: ContextVar[anyio.CancelScope] = ContextVar("call_scope")
-"""Ends the running call at its limit. Its deadline may be moved for time that does not count."""
+OpenCall = Callable[[Context[Any, Any], str, Mapping[str, Any]], AbstractAsyncContextManager[Any]]
+"""Opens a call, with how the client is reached, the name of the tool, and the arguments."""
 
 
 class InputRequired(Exception):
-    """Ends a call with a question for the user: the client answers it by calling again, with the answer.
+    """Ends a call with a question for the user: the client answers it by calling again, with the answer."""
 
-    Attributes:
-        result: the question.
-    """
-
-    def __init__(self, result: InputRequiredResult) -> None:
-        super().__init__("input required")
-        self.result = result
-
-
-class _ListsFromText(FuncMetadata):
-    """Decodes JSON text for list parameters alone.
-
-    Some clients send lists as JSON text. The SDK decodes such text for every parameter that is not exactly a `str`,
-    so that the prompt `["a"]` would become a list and the prompt `null` nothing.
-    """
-
-    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        fields = self.arg_model.model_fields
-        lists = {
-            name for name, field in fields.items() if any(get_origin(arm) is list for arm in _arms(field.annotation))
-        }
-        return {**data, **super().pre_parse_json({name: value for name, value in data.items() if name in lists})}
-
-
-def _arms(annotation: Any) -> tuple[Any, ...]:
-    """The types that an annotation is a union of; itself, if it is none."""
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    def __init__(self, question: InputRequiredResult) -> None:
+        super().__init__(question)
+        self.question = question
 
 
 class StrictTool(Tool):
     """A tool that refuses unknown arguments, words its errors for the model that called it, and always answers."""
 
-    limit_s: float
-    """Seconds after which a call is ended that has not ended by itself."""
+    open_call: OpenCall
 
     @classmethod
     def of(
@@ -79,7 +51,7 @@ class StrictTool(Tool):
         *,
         title: str,
         annotations: ToolAnnotations,
-        limit_s: float,
+        open_call: OpenCall,
         hidden: Collection[str],
         values: Mapping[str, Collection[str]],
         words: Mapping[str, str],
@@ -87,28 +59,27 @@ class StrictTool(Tool):
         """Make a tool of an async function; its docstring is the description.
 
         Args:
-            fn: the function; parameters are described by `Annotated[..., Field(description=...)]`.
-            title: name for people.
-            annotations: what the tool may do.
-            limit_s: see the attribute.
+            fn: gets the open call first; its other parameters are `Annotated[..., Field(description=...)]`.
             hidden: parameters that nothing configured can serve: not listed, and refused.
-            values: what parameters with fixed values can be, where that is less than their type says.
-            words: descriptions of parameters, where they depend on the keys.
+            values, words: fixed values and descriptions of parameters, where they depend on the keys.
         """
-        description = " ".join((fn.__doc__ or "").split())
-        metadata = func_metadata(fn, skip_names=["ctx"], structured_output=False)
         return cls(
             fn=fn,
             name=fn.__name__,
             title=title,
-            description=description,
-            parameters=_schema(metadata.arg_model, hidden, values, words),
-            fn_metadata=_ListsFromText(arg_model=metadata.arg_model),
+            description=" ".join((fn.__doc__ or "").split()),
+            parameters=_schema(fn, hidden, values, words),
+            fn_metadata=FuncMetadata(arg_model=ArgModelBase),  # what the SDK would use; `arguments` takes its place
             is_async=True,
-            context_kwarg="ctx",
+            context_kwarg=None,
             annotations=annotations,
-            limit_s=limit_s,
+            open_call=open_call,
         )
+
+    @cached_property
+    def arguments(self) -> type[ArgModelBase]:
+        """What checks the arguments. Made at the first call: the list of tools does not need it."""
+        return func_metadata(self.fn, skip_names=["call"], structured_output=False).arg_model
 
     async def run(
         self,
@@ -120,38 +91,50 @@ class StrictTool(Tool):
         known = self.parameters["properties"]
         if strange := [name for name in arguments if name not in known]:
             return failure(_unknown(self.name, strange, known))
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = {
+            name: _list_from_text(value) if known[name]["type"] == "array" else value
+            for name, value in arguments.items()
+            if value is not None
+        }
         try:
-            with anyio.move_on_after(self.limit_s + GRACE_S) as scope:
-                call_scope.set(scope)  # each call has a context of its own, which ends with it
-                value = await super().run(given, context)
-                return value if isinstance(value, CallToolResult | InputRequiredResult) else success(value)
-        except ToolError as error:
-            cause = error.__cause__
-            if isinstance(cause, InputRequired):
-                return cause.result
-            if isinstance(cause, LumaServerError):
-                return failure(str(cause))
-            if isinstance(cause, ValidationError):
-                return failure(_plain(cause, self.name, given, known))
-            logger.error("Tool %s failed: %s", self.name, _place(cause or error))  # noqa: TRY400 - a traceback shows values
+            valid = self.arguments.model_validate(given).model_dump_one_level()
+        except ValidationError as error:
+            return failure(_plain(error, self.name, given, known))
+        try:
+            async with self.open_call(context, self.name, valid) as call:
+                value = await self.fn(call, **valid)
+                return value if isinstance(value, CallToolResult) else success(value)
+        except InputRequired as stop:
+            return stop.question
+        except LumaServerError as error:
+            return failure(str(error))
+        except MCPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever failed, the model gets a sentence
+            logger.error("Tool %s failed: %s", self.name, _place(error))  # noqa: TRY400 - a traceback shows values
             return failure(
-                f"luma-mcp-server itself failed ({_place(cause or error)}). If this call was to buy something, look at "
+                f"luma-mcp-server itself failed ({_place(error)}). If this call was to buy something, look at "
                 "list_generations before calling it again."
             )
-        marks = self.annotations
-        paid = marks is None or not (marks.read_only_hint or marks.idempotent_hint)
-        todo = "It may have been bought: look at list_generations first." if paid else "Nothing is lost: call again."
-        if marks and marks.destructive_hint:
-            todo = "It may have been done: call again to make sure."
-        return failure(f"{self.name} had no answer within {self.limit_s:g} s (LUMA_MCP_WAIT_S). {todo}")
 
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
+def _list_from_text(value: Any) -> Any:
+    """The list that JSON text holds; Claude Desktop is among the clients that send such text.
+
+    The SDK decodes text for all parameters but plain ones, so that the prompt `["a"]` would become a list.
+    """
+    try:
+        decoded = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+    return decoded if isinstance(decoded, list) else value
+
+
 def _schema(
-    arguments: type[BaseModel],
+    fn: Callable[..., Any],
     hidden: Collection[str],
     values: Mapping[str, Collection[str]],
     words: Mapping[str, str],
@@ -162,19 +145,23 @@ def _schema(
     below), and making it takes half of what our start adds to the SDK's.
     """
     properties, required = {}, []
-    for name, field in arguments.model_fields.items():
-        if name not in hidden:
-            properties[name] = {"description": words.get(name, field.description), **_type(field, values.get(name))}
-            if field.is_required():
-                required.append(name)
-            elif field.default is not None and field.default is not False and field.default not in (0, 1):
-                properties[name]["default"] = field.default
+    _, *parameters = inspect.signature(fn).parameters.values()
+    for name, default, annotation in ((one.name, one.default, one.annotation) for one in parameters):
+        if name in hidden:
+            continue
+        type_, field = get_args(annotation)
+        properties[name] = {"description": words.get(name, field.description), **_type(type_, field, values.get(name))}
+        if default is inspect.Parameter.empty:
+            required.append(name)
+        elif default is not None and default is not False and default not in (0, 1):
+            properties[name]["default"] = default
     needs = {"required": required} if required else {}
     return {"type": "object", "properties": properties, **needs, "additionalProperties": False}
 
 
-def _type(field: FieldInfo, allowed: Collection[str] | None) -> dict[str, Any]:
-    [annotation] = [arm for arm in _arms(field.annotation) if arm is not type(None)]
+def _type(type_of: Any, field: FieldInfo, allowed: Collection[str] | None) -> dict[str, Any]:
+    arms = get_args(type_of) if get_origin(type_of) in (Union, UnionType) else (type_of,)
+    [annotation] = [arm for arm in arms if arm is not type(None)]
     if get_origin(annotation) is Literal:
         fixed = [value for value in get_args(annotation) if allowed is None or value in allowed]
         return {"type": "string", "enum": fixed}
@@ -223,12 +210,8 @@ _SYNONYMS = {
 
 
 def _unknown(tool: str, strange: list[str], known: Mapping[str, Any]) -> str:
-    import difflib  # here, because most servers never need it
-
-    names = []
-    for name in strange[:3]:
-        close = [_SYNONYMS[name]] if _SYNONYMS.get(name) in known else difflib.get_close_matches(name, known, 1, 0.6)
-        names.append(f"{name[:30]!r}" + (f" (did you mean {close[0]}?)" if close else ""))
+    meant = {name: _SYNONYMS.get(name, name) for name in strange[:3]}
+    names = [f"{name[:30]!r}{_did_you_mean(word if word in known else name, known)}" for name, word in meant.items()]
     takes = f"It takes {', '.join(known)}." if known else "It takes none."
     return f"{tool} has no parameter {', '.join(names)}. Nothing was sent. {takes}"
 
@@ -246,34 +229,28 @@ def _problem(error: dict[str, Any], given: Mapping[str, Any], known: Mapping[str
     first, *rest = error["loc"]
     name = str(first) + "".join(f"[{step}]" for step in rest if isinstance(step, int))
     kind, context = str(error["type"]), error.get("ctx", {})
+    choices = known.get(str(first), {}).get("enum", ())
     words = {
         "missing": "is required",
-        "literal_error": f"must be one of {_choices(known.get(str(first), {}).get('enum', ()), given.get(str(first)))}",
+        "literal_error": f"must be one of {', '.join(map(repr, choices))}{_did_you_mean(given.get(first), choices)}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le')}",
         "too_short": f"needs at least {context.get('min_length')}",
         "too_long": f"takes at most {context.get('max_length')}",
         "finite_number": "must be a finite number",
         "string_type": "must be text",
-    }.get(kind)
-    if words is None:
-        words = f"must be {_KINDS.get(kind.partition('_')[0], 'of another type')}"
+    }.get(kind, f"must be {_KINDS.get(kind.partition('_')[0], 'of another type')}")
     return f"{name} {words}"
 
 
-def _choices(listed: Collection[str], said: object) -> str:
-    """What a parameter can be, and which of these was most likely meant."""
+def _did_you_mean(said: object, known: Iterable[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(str(said).lower(), listed, 1, 0.6)
-    return ", ".join(map(repr, listed)) + (f" (did you mean {close[0]}?)" if close else "")
+    close = difflib.get_close_matches(str(said).lower(), known, 1, 0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _place(error: BaseException) -> str:
     """Type and place of a failure, without its message: that may hold what the user wrote."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return (
-        f"{type(error).__name__}, {Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        if frames
-        else type(error).__name__
-    )
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}, {Path(frame.filename).name}:{frame.lineno}"

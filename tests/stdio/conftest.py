@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
@@ -116,16 +116,8 @@ def environment(home: Path, **environ: str | None) -> dict[str, str]:
 class World:
     """The sandbox, as seen over HTTP."""
 
-    def __init__(self, origin: str) -> None:
-        self.origin, self.base_url = origin, f"{origin}/dream-machine/v1"
-        fresh = httpx.Limits(max_keepalive_connections=0)  # faults may cut connections that are kept
-        self.http = httpx.Client(trust_env=False, timeout=LIMIT_S, limits=fresh)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
+    def __init__(self, origin: str, http: httpx.Client) -> None:
+        self.origin, self.http, self.base_url = origin, http, f"{origin}/dream-machine/v1"
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = self.http.get(f"{self.origin}/sandbox/state").json()
@@ -158,8 +150,12 @@ class World:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """A sandbox whose jobs are done at once, but for those with `[sandbox:stuck]` in their prompt."""
-    with running_sandbox(seconds=0.0, limits=False) as origin, World(origin) as world:
-        yield world
+    fresh = httpx.Limits(max_keepalive_connections=0)  # faults may cut connections that are kept
+    with (
+        running_sandbox(seconds=0.0, limits=False) as origin,
+        httpx.Client(trust_env=False, timeout=LIMIT_S, limits=fresh) as http,
+    ):
+        yield World(origin, http)
 
 
 class Server:
@@ -190,6 +186,8 @@ class Server:
         self.notifications: list[dict[str, Any]] = []
         self._ids, self._early = count(1), dict[Any, dict[str, Any]]()
         self._lines: queue.Queue[bytes] = queue.Queue()
+        self.reading = threading.Event()  # while it is not set, nobody reads stdout
+        self.reading.set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         if reading:
             self._reader.start()
@@ -203,6 +201,9 @@ class Server:
 
     def _read(self) -> None:
         for line in self._out:
+            self.reading.wait()
+            if not line.endswith(b"\n"):
+                break  # of a server that ended at once
             self._record.lines.append(line)
             self._lines.put(line)
         self._lines.put(b"")
@@ -229,12 +230,15 @@ class Server:
     def answer(self, number: int) -> dict[str, Any]:
         """The answer to a request; what comes before it is kept."""
         while number not in self._early:
-            line = self._lines.get(timeout=LIMIT_S)
-            assert line, "the server has gone"
-            message = json.loads(line)
-            assert message["jsonrpc"] == "2.0"
-            self._sort(message)
+            self._sort(self._next())
         return self._early.pop(number)
+
+    def _next(self) -> dict[str, Any]:
+        line = self._lines.get(timeout=LIMIT_S)
+        assert line, "the server has gone"
+        message: dict[str, Any] = json.loads(line)
+        assert message["jsonrpc"] == "2.0"
+        return message
 
     def _sort(self, message: dict[str, Any]) -> None:
         if "method" in message:
@@ -245,14 +249,10 @@ class Server:
 
     def asked(self, method: str) -> dict[str, Any]:
         """The server's next request, which must be this one."""
-        while True:
-            line = self._lines.get(timeout=LIMIT_S)
-            assert line, "the server has gone"
-            message: dict[str, Any] = json.loads(line)
-            if "method" in message and "id" in message:
-                assert message["method"] == method
-                return message
+        while "id" not in (message := self._next()) or "method" not in message:
             self._sort(message)
+        assert message["method"] == method
+        return message
 
     def reply(self, question: dict[str, Any], **result: Any) -> None:
         """Answer one of the server's requests."""
@@ -324,6 +324,7 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
+        self.reading.set()
         if self._reader.ident:
             self._reader.join(LIMIT_S)
             self._out.close()
@@ -361,35 +362,28 @@ def start(record: Record) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts a command; what still runs at the module's end is killed."""
     with ExitStack() as stack:
 
-        def started(*arguments: str, home: Path | None = None, **environ: Any) -> "subprocess.Popen[str]":
-            errors = stack.enter_context(record.stderr().open("wb"))
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [*COMMAND, *arguments],
-                    env=environment(home or record.home(), **environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    text=True,
-                )
-            )
+        def started(
+            *arguments: str, home: Path | None = None, stderr: Path | None = None, **environ: Any
+        ) -> "subprocess.Popen[str]":
+            given = environment(home or record.home(), **environ)
+            errors = stack.enter_context((stderr or record.stderr()).open("wb"))
+            pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
+            process = stack.enter_context(subprocess.Popen([*COMMAND, *arguments], env=given, text=True, **pipes))
             stack.callback(process.kill)
             return process
 
         yield started
 
 
-@pytest.fixture
-def run(record: Record) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+@pytest.fixture(scope="module")
+def run(start: Callable[..., "subprocess.Popen[str]"], record: Record) -> Callable[..., Any]:
     """Runs a command to its end."""
 
-    def ran(*arguments: str, **environ: str | None) -> "subprocess.CompletedProcess[str]":
-        given = environment(record.home(), **environ)
-        command = [*COMMAND, *arguments]
-        done = subprocess.run(
-            command, env=given, capture_output=True, text=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL
-        )
-        record.stderr().write_text(done.stdout + done.stderr)
-        return done
+    def ran(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        stderr = record.stderr()
+        process = start(*arguments, stderr=stderr, **options)
+        out, _ = process.communicate(timeout=LIMIT_S)
+        record.stderr().write_text(out)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, stderr.read_text())
 
     return ran

@@ -23,7 +23,7 @@ def test_what_this_api_can_not_do_is_not_listed(server) -> None:
 
     names = {tool["name"] for tool in tools}
     assert len(names) == 14
-    assert not names & {"interpolate_videos", "upscale_video", "add_audio", "delete_generation"}
+    assert not names & {"interpolate_videos", "upscale_video", "add_audio", "delete_generations"}
 
 
 def test_a_clip_is_made_extended_modified_reframed_and_found_again(server, world) -> None:
@@ -52,7 +52,7 @@ def test_an_image_is_made_and_changed(server) -> None:
     changed = server.call("modify_image", source=image, prompt="make it red")
 
     assert changed["operation"] == "image_edit"
-    assert server.result(server.begin("preview_generation", generation_id=image))["content"][0]["type"] == "image"
+    assert server.result(server.begin("preview_generations", generation_ids=[image]))["content"][0]["type"] == "image"
 
 
 def test_local_files_are_sent_inside_the_request_or_uploaded_first(server, world, tmp_path) -> None:

@@ -29,17 +29,11 @@ def status(number: int, detail: Any, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (status(401, "Invalid API key is provided"), ["API key in LUMA_API_KEY", FREE, "lumalabs.ai", "restart"]),
-        (status(402, "Insufficient credits"), ["too little credit", FREE, "Add credits", "The balance is $"]),
-        (status(403, "Forbidden"), ["HTTP 403: Forbidden", "API key in LUMA_API_KEY", FREE, "working key"]),
-        (status(404, "Not found"), ["HTTP 404: Not found", FREE]),
-        (status(400, "Prompt moderation failed"), ["moderation refused", FREE, "Change the prompt"]),
         (
-            status(422, [{"type": "missing", "loc": ["body", "keyframes", "frame0"], "msg": "Field required"}]),
-            ["HTTP 422: keyframes.frame0: Field required", FREE, "call again"],
+            status(402, "Insufficient credits"),
+            ["too little credit", FREE, "Add credits"],
         ),
         (status(422, f"{KEY} can't read {LINK}"), ["can't read https://cdn.example.com/a.mp4", FREE]),
-        (status(429, "Rate limit exceeded"), ["rate limit", FREE, "Wait a minute, then call again"]),
         (
             status(429, "Rate limit exceeded", headers={"Retry-After": "60"}),
             ["rate limit", FREE, "Wait 60 seconds, then call again"],
@@ -65,12 +59,9 @@ def test_a_failed_purchase_is_told_once_and_sent_once(server, world, fault: dict
     ("fault", "words"),
     [
         (status(500, f"Broken: {KEY} {LINK}", after=True), "HTTP 500: Broken: … https://cdn.example.com/a.mp4"),
-        (status(503, None, body="no route to upstream"), "HTTP 503"),
         ({"kind": "html"}, "HTTP 502: an HTML page"),
         ({"kind": "cut", "after": True}, "broke off"),
-        ({"kind": "drop"}, "broke off"),
         ({"kind": "drop", "after": True}, "broke off"),
-        ({"kind": "null", "after": True}, "where a generation was due"),
     ],
     ids=lambda value: f"{value['kind']}-{value.get('status', '')}" if isinstance(value, dict) else "",
 )
@@ -82,7 +73,8 @@ def test_a_lost_answer_is_a_result_that_says_so_and_how_it_goes_on(hasty, world,
 
     assert made == IsPartialDict(state="unknown", charged="unknown")
     assert words in made["warnings"][0]
-    assert "may have been taken and charged. Luma's list is searched for it" in made["warnings"][0]
+    assert "may have been taken and charged" in made["warnings"][0]
+    assert "Luma's list is searched for it" in made["warnings"][0]
     assert KEY not in str(made)
     assert "Signature" not in str(made)
     assert made["next_step"] == f'wait_for_generations(generation_ids=["{made["request_id"]}"])'
@@ -116,46 +108,6 @@ def test_a_purchase_without_an_answer_at_the_limit_is_a_result_to_wait_with(serv
         assert name == IsStr(regex=r"request-[0-9a-f]{32}")
         assert server.call("get_generation", generation_id=name) == IsPartialDict(state="unknown", request_id=name)
     assert len(world.posts("no answer")) == len(world.posts("no answer at once")) == 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (status(404, "Generation not found"), ["no such generation", "list_generations"]),
-        (status(500, "Internal server error"), ["HTTP 500", "call again"]),
-        ({"kind": "html"}, ["an HTML page", "call again"]),
-        ({"kind": "cut"}, ["broke off", "call again"]),
-    ],
-    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
-)
-def test_a_failed_question_costs_nothing_and_says_so(server, world, fault: dict[str, Any], words: list[str]) -> None:
-    job = server.call("generate_image", prompt="to be asked about")["generation_id"]
-    world.fault(method="GET", path=job, **fault)
-
-    said = server.refusal("get_generation", generation_id=job)
-
-    for word in words:
-        assert word in said
-    assert server.call("get_generation", generation_id=job)["state"] == "completed", "and the next one is answered"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"promt": "a lake"}, ["'promt'", "did you mean prompt?"]),
-        ({"prompt": "a lake", "aspect": "1:1"}, ["'aspect'", "did you mean aspect_ratio?"]),
-        ({"prompt": "a lake", "wait_s": "soon"}, ["wait_s must be a number"]),
-    ],
-    ids=str,
-)
-def test_a_wrong_argument_is_refused_unsent(server, world, arguments: dict[str, Any], words: list[str]) -> None:
-    before = len(world.requests())
-
-    said = server.refusal("generate_image", **arguments)
-
-    for word in [*words, "Nothing was sent"]:
-        assert word in said
-    assert len(world.requests()) == before
 
 
 def test_nobody_at_the_port_is_an_error_that_costs_nothing(serve, world) -> None:

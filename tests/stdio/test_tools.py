@@ -112,7 +112,8 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
     "generate_image": (
         {"prompt": "a lake", "image_refs": [f"{URL}#weight=0.8"], "aspect_ratio": "1:1"},
         "POST /generations/image",
-        IMAGE | {"prompt": "a lake", "image_ref": [{"url": URL, "weight": 0.8}], "aspect_ratio": "1:1"},
+        IMAGE
+        | {"prompt": "a lake", "image_ref": [{"url": URL, "weight": 0.8}], "aspect_ratio": "1:1", "format": "jpg"},
         PICTURE | {"aspect_ratio": "1:1", "estimated_cost_usd": 0.015},
     ),
     "modify_image": (
@@ -134,11 +135,11 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
         None,
         {"has_more": True, "next_offset": 1, "generations": IsList(length=1)},
     ),
-    "delete_generation": (
-        {"generation_id": "WASTE"},
+    "delete_generations": (
+        {"generation_ids": ["WASTE"]},
         "DELETE /generations/WASTE",
         None,
-        {"generation_id": "WASTE", "deleted": True},
+        {"deleted": ["WASTE"]},
     ),
     "download_generation": (
         {"generation_id": "CLIP", "filename": "kept"},
@@ -146,7 +147,7 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
         None,
         FILM | {"file_path": IsStr(regex=r".+kept\.mp4")},
     ),
-    "preview_generation": ({"generation_id": "CLIP"}, "GET /media/CLIP/thumbnail.jpg", None, {}),
+    "preview_generations": ({"generation_ids": ["CLIP"]}, "GET /media/CLIP/thumbnail.jpg", None, {}),
     "list_models": ({}, None, None, {"models": IsList(length=4), "prices": IsStr(regex="US dollars.+")}),
     "list_camera_motions": (
         {},
@@ -179,7 +180,7 @@ async def test_a_tool_sends_what_was_asked_for_and_its_text_says_what_its_struct
     asked = [f"{one['method']} {one['path'].removeprefix('/dream-machine/v1')}" for one in made]
     assert asked[-1:] == ([request] if request else [])
     assert [one["body"] for one in made if one["method"] == "POST"] == ([body] if body else [])
-    if tool == "preview_generation":  # a picture and its link, for people; clients that prefer structure would drop it
+    if tool == "preview_generations":  # a picture and its link, for people; clients that prefer structure would drop it
         picture, text = result.content
         assert isinstance(picture, ImageContent)
         assert isinstance(text, TextContent)

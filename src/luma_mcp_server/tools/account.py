@@ -1,37 +1,19 @@
 """The tools that say what there is: models, camera motions, the account. None of them costs money."""
 
-import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
-from ..errors import InvalidRequest, LumaServerError, Refused
+from ..catalog import CAMERA_MOTIONS, CAMERA_MOTIONS_AS_OF, CONCEPTS, CONCEPTS_AS_OF, MODELS
+from ..errors import JournalUnusable, LumaServerError, Refused
 from ..models import Api, Value
-from ..pricing import MODELS, PRICE_NOTES, PRICES_AS_OF, price_list
-from ..settings import AGENTS_URL, DREAM_MACHINE_URL
-from . import App, ToolContext, app_of
-
-CONCEPTS = """
-    aerial aerial_drone bolt_cam crane_down crane_up dolly_zoom elevator_doors eye_level ground_level handheld
-    high_angle low_angle orbit_left orbit_right over_the_shoulder overhead pan_left pan_right pedestal_down
-    pedestal_up pov pull_out push_in roll_left roll_right selfie static tilt_down tilt_up tiny_planet truck_left
-    truck_right zoom_in zoom_out
-""".split()  # noqa: SIM905 - thirty-four lines of one word each say no more
-LIVE = "Luma, now"
-CONCEPTS_AS_OF = "2025-05"
-"""Source: ComfyUI's Luma nodes, 2025-05."""
-
-CAMERA_MOTIONS = [
-    word.replace("_", " ")
-    for word in """
-    static move_left move_right move_up move_down push_in pull_out zoom_in zoom_out pan_left pan_right
-    orbit_left orbit_right crane_up crane_down
-    """.split()  # noqa: SIM905 - as above
-]
-CAMERA_MOTIONS_AS_OF = "2024-09"
-"""Source: lumaai's enumeration of 2024-09, removed from the SDK in 1.8.0."""
+from ..pricing import PRICE_NOTES, PRICES_AS_OF, price_list
+from ..purchases.purchase import DAY_S
+from .call import Call
+from .results import label
+from .services import Services
 
 
 class Models(Value):
@@ -44,10 +26,10 @@ class Models(Value):
 class CameraMotions(Value):
     """Words and keys for the camera, and where they come from."""
 
-    camera_motions: tuple[str, ...]
-    camera_motions_source: str
-    concepts: tuple[str, ...]
-    concepts_source: str
+    camera_motions: tuple[str, ...] = CAMERA_MOTIONS
+    camera_motions_source: str = f"known list of {CAMERA_MOTIONS_AS_OF}"
+    concepts: tuple[str, ...] = CONCEPTS
+    concepts_source: str = f"known list of {CONCEPTS_AS_OF}"
     use: str = "Write a motion into the prompt ('camera orbit left'), or pass a concept in generate_video's concepts."
 
 
@@ -63,190 +45,129 @@ class ApiStanding(Value):
 
 
 class Account(Value):
-    """What there is to spend, and where things go."""
+    """What there is to spend, and where things go. Sums are at the upper bounds of the prices.
+
+    Attributes:
+        spent_today_usd: since midnight here.
+        budget_usd: the most that may be spent in 24 hours.
+        in_flight: purchases that a server is sending just now: their ids, with the start of their prompts.
+        unknown: purchases of the last 24 hours whose answer was lost: they may have been charged.
+        journal: the file with the record of all purchases.
+    """
 
     apis: tuple[ApiStanding, ...]
     spent_today_usd: float | None = None
-    """Since midnight here; like the other sums at the upper bounds of the prices."""
-
     spent_24h_usd: float | None = None
     spent_total_usd: float | None = None
     budget_usd: float | None = None
-    """The most that may be spent in 24 hours."""
-
     budget_left_usd: float | None = None
+    in_flight: tuple[str, ...] | None = None
+    unknown: tuple[str, ...] | None = None
     sandbox: bool | None = None
     journal: str | None = None
-    """The file with the record of all purchases."""
-
     output_dir: str | None = None
     warnings: tuple[str, ...] | None = None
 
 
 def models(apis: Collection[str]) -> Models:
     """All models of these APIs (of both, if there is no key) with sizes, lengths and prices."""
+    limits = ("aspect_ratios", "resolutions", "durations", "longest_modify_s", "longest_reframe_s")
     rows = []
     for model in MODELS.values():
-        if apis and model.api not in apis:
-            continue
-        row = {
-            "model": model.id,
-            "api": model.api,
-            "makes": model.type,
-            "can": model.can,
-            "aspect_ratios": model.aspect_ratios,
-            "resolutions": model.resolutions,
-            "durations": model.durations,
-            "longest_modify_s": model.longest_modify_s,
-            "longest_reframe_s": model.longest_reframe_s,
-            "usd": price_list(model),
-        }
-        rows.append({name: value for name, value in row.items() if value})
+        if not apis or model.api in apis:
+            row = {"model": model.id, "api": model.api, "makes": model.type, "can": model.can}
+            row |= {name: getattr(model, name) for name in limits} | {"usd": price_list(model)}
+            rows.append({name: value for name, value in row.items() if value})
     return Models(models=tuple(rows), prices=f"US dollars, as published {PRICES_AS_OF}. {PRICE_NOTES}")
 
 
-async def list_models(ctx: ToolContext) -> Models:
+async def list_models(call: Call) -> Models:
     """Models, what each can do, sizes, lengths, prices. Free."""
-    return models(app_of(ctx).settings.apis)
+    return models(call.services.settings.apis)
 
 
-async def list_camera_motions(ctx: ToolContext) -> CameraMotions:
+async def list_camera_motions(call: Call) -> CameraMotions:
     """Camera motions (words for the prompt) and concept keys. Free."""
-    app = app_of(ctx)
-    words = await _camera_words(app)
-    if app.settings.apis == ("agents",):
-        return words.model_copy(update={"concepts": (), "use": "Write a motion into the prompt ('camera orbit left')."})
-    return words
+    services, found = call.services, CameraMotions()
+    if "dream_machine" not in services.settings.apis:
+        if services.settings.apis:
+            found = CameraMotions(concepts=(), use="Write a motion into the prompt ('camera orbit left').")
+        return found
+    luma = services.dream_machine
+    with anyio.move_on_after(services.look_up_s):
+        for name, ask in (("concepts", luma.concepts), ("camera_motions", luma.camera_motions)):
+            with suppress(LumaServerError):
+                found = found.model_copy(update={name: await ask(), f"{name}_source": "Luma, now"})
+    return found
 
 
-async def _camera_words(app: App) -> CameraMotions:
-    """Luma's words where it answers, asked once for each of the two lists; else the known ones with their date."""
-    questions: dict[str, Callable[[], Awaitable[tuple[str, ...]]]] = {}
-    with suppress(LumaServerError):
-        backend = app.dream_machine
-        questions = {"motions": backend.camera_motions, "concepts": backend.concepts}
-
-    async def ask(name: str, question: Callable[[], Awaitable[tuple[str, ...]]]) -> None:
-        try:
-            app.camera_words[name] = await question()
-        except Refused:
-            app.camera_words[name] = ()  # a list that is gone stays gone
-        except LumaServerError:
-            pass
-
-    with anyio.move_on_after(app.look_up_s):
-        async with anyio.create_task_group() as tasks:
-            for name, question in questions.items():
-                if name not in app.camera_words:
-                    tasks.start_soon(ask, name, question)
-    motions, concepts = (app.camera_words.get(name, ()) for name in ("motions", "concepts"))
-    return CameraMotions(
-        camera_motions=motions or tuple(CAMERA_MOTIONS),
-        camera_motions_source=LIVE if motions else f"known list of {CAMERA_MOTIONS_AS_OF}",
-        concepts=concepts or tuple(CONCEPTS),
-        concepts_source=LIVE if concepts else f"known list of {CONCEPTS_AS_OF}",
-    )
-
-
-async def concepts_of(app: App, keys: Sequence[str]) -> tuple[str, ...]:
-    """Concept keys that Luma has, as far as anyone knows.
-
-    The known ones pass unasked. About others Luma is asked (its list is free), so that a misspelt one is not paid for.
-
-    Raises:
-        InvalidRequest: Luma has no such concept; or it did not answer, and the key looks like a misspelt one.
-    """
-    unknown = [key for key in keys if key not in CONCEPTS]
-    if not unknown:
-        return tuple(keys)
-    for key in unknown:
-        if not re.fullmatch(r"\w+", key):
-            raise InvalidRequest(
-                f"Luma has no concept {key[:60]!r}: keys look like dolly_zoom. Nothing was sent. "
-                "list_camera_motions has them all."
-            )
-    import difflib  # here, because most servers never need it
-
-    words = await _camera_words(app)
-    for key in unknown:
-        close = difflib.get_close_matches(key, words.concepts, 1, 0.7)
-        if key not in words.concepts and (close or words.concepts_source == LIVE):
-            hint = f"Did you mean {close[0]}?" if close else "list_camera_motions has them all."
-            raise InvalidRequest(f"Luma has no concept {key[:60]!r}. Nothing was sent. {hint}")
-    return tuple(keys)
-
-
-async def get_account(ctx: ToolContext) -> Account:
-    """Key accepted? Balance, spending, budget, where files are saved. Free."""
-    return await account(app_of(ctx))
-
-
-async def account(app: App) -> Account:
-    """How the account stands; what can't be used is a warning, never an error."""
-    settings = app.settings
-    warnings = list(dict.fromkeys(problem.sentence for problem in settings.problems))
-    warnings += settings.misspelt
-    if not settings.read_only and (unwritable := app.files.problem()):
+async def get_account(call: Call) -> Account:
+    """Key accepted? Balance, spending, budget, open purchases, where files are saved. Free."""
+    services, settings = call.services, call.services.settings
+    # What can't be used is a warning, never an error.
+    warnings = [*settings.problems.values(), *settings.misspelled]
+    if not settings.read_only and (unwritable := services.downloads.problem()):
         warnings.append(unwritable)
-    standings = [ApiStanding(api=api, configured=True, reachable=False) for api in settings.apis]
+    standings: dict[Api, ApiStanding] = {}
 
-    async def ask(number: int, api: Api) -> None:
-        with anyio.move_on_after(app.look_up_s) as late:
-            standings[number] = await _standing(app, api)
-        if late.cancelled_caught:
-            standings[number] = standings[number].model_copy(update={"message": "It did not answer in time."})
+    async def ask(api: Api) -> None:
+        standings[api] = await _standing(services, api)
 
     async with anyio.create_task_group() as tasks:
-        for number, api in enumerate(settings.apis):
-            tasks.start_soon(ask, number, api)
-    if not standings:
+        for api in settings.apis:
+            tasks.start_soon(ask, api)
+    apis = tuple(standings[api] for api in settings.apis)
+    if not apis:
         try:
             settings.require_key()
         except LumaServerError as error:
-            standings = [ApiStanding(api="none", configured=False, message=str(error))]
+            apis = (ApiStanding(api="none", configured=False, message=str(error)),)
     spent: dict[str, Any] = {}
     try:
-        spending = app.journal.spending()
-        # Nothing is bought while a limit can't be read: then there is no budget to show.
-        budget = None if settings.wrong("LUMA_MCP_BUDGET_USD") else app.journal.budget_usd
-        spent = {
-            "spent_today_usd": round(spending.today, 2),
-            "spent_24h_usd": round(spending.day, 2),
-            "spent_total_usd": round(spending.total, 2),
-            "budget_usd": budget,
-            "budget_left_usd": None if budget is None else round(max(0.0, budget - spending.day), 2),
-            "journal": "in memory" if app.journal.problem else str(app.journal.path),
-        }
-        if not settings.wrong("LUMA_MCP_STATE_DIR"):  # that has said it
-            warnings += app.journal.notices()
-    except LumaServerError as error:
-        warnings.append(str(error))
+        spent = await _spent(services)
+    except JournalUnusable as error:
+        if not settings.wrong("LUMA_MCP_JOURNAL"):  # that has said it
+            warnings.append(error.warning)
     return Account(
-        apis=tuple(standings),
+        apis=apis,
         **spent,
         sandbox=settings.sandbox or None,
         output_dir=str(settings.output_dir) if settings.output_dir else None,
-        warnings=tuple(warnings) or None,
+        warnings=tuple(dict.fromkeys(warnings)) or None,
     )
 
 
-async def _standing(app: App, api: Api) -> ApiStanding:
-    standing = ApiStanding(api=api, configured=True)
-    try:
-        await app.backend(api).ping()
-        standing = standing.model_copy(update={"reachable": True})
-        # The Agents API tells no balance; its ping is refused where the key is.
-        known = {"key_accepted": True} if api == "agents" else {"balance_usd": await app.dream_machine.balance_usd()}
-    except LumaServerError as error:
-        status = getattr(error, "status", None)
-        url = app.settings.agents_url if api == "agents" else app.settings.base_url
-        message = str(error)
-        if status == 404 and url not in (DREAM_MACHINE_URL, AGENTS_URL):
-            message = f"Nothing of Luma's API is at {url} (HTTP 404): is its path whole?"
-        if api == "dream_machine" and status in (403, 404) and app.dream_machine.if_gone not in message:
-            message = f"{message} {app.dream_machine.if_gone}"
-        told: dict[str, Any] = {"message": message, "reachable": standing.reachable or status is not None}
-        if status in (401, 403):
-            told["key_accepted"] = False
-        return standing.model_copy(update=told)
-    return standing.model_copy(update={"key_accepted": True} | known)
+async def _spent(services: Services) -> dict[str, Any]:
+    """What the journal knows, as fields of an `Account`."""
+    journal, settings, now = services.journal, services.settings, services.now()
+    today, day, total = await journal.spending()
+    unresolved = [one for one in await journal.unfinished(now.timestamp() - DAY_S) if one.unresolved]
+    spent: dict[str, Any] = {
+        "spent_today_usd": round(today, 2),
+        "spent_24h_usd": round(day, 2),
+        "spent_total_usd": round(total, 2),
+        "in_flight": tuple(label(one) for one in unresolved if one.in_flight(now)) or None,
+        "unknown": tuple(label(one) for one in unresolved if not one.in_flight(now)) or None,
+        "journal": str(journal.path),
+    }
+    # Nothing is bought while a limit can't be read: then there is no budget to show.
+    if settings.budget_usd is not None and not settings.wrong("LUMA_MCP_BUDGET_USD"):
+        spent["budget_usd"] = settings.budget_usd
+        spent["budget_left_usd"] = round(max(0.0, settings.budget_usd - day), 2)
+    return spent
+
+
+async def _standing(services: Services, api: Api) -> ApiStanding:
+    found: dict[str, Any] = {"reachable": False, "message": "It did not answer in time."}
+    with anyio.move_on_after(services.look_up_s):
+        try:
+            await services.api(api).ping()
+            found["reachable"] = True
+            if api == "dream_machine":  # the Agents API has no balance
+                found["balance_usd"] = await services.dream_machine.balance_usd()
+            found |= {"key_accepted": True, "message": None}
+        except LumaServerError as error:
+            found["message"] = str(error)
+            found["reachable"] |= isinstance(error, Refused)
+            found["key_accepted"] = False if error.status in (401, 403) else None
+    return ApiStanding(api=api, configured=True, **found)

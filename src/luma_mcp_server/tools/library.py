@@ -1,274 +1,191 @@
 """The tools for what was made: look at it, wait for it, keep it, delete it. None of them costs money."""
 
 import base64
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from contextlib import suppress
+from typing import Annotated
 
 import anyio
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
-from ..errors import InvalidRequest, LumaServerError, NotFound, NotSent, Refused
-from ..media import UUID
-from ..models import REQUEST_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
+from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, refuse
+from ..media.references import UUID
+from ..models import PURCHASE_PREFIX, Deleted, Generation, GenerationList, State, Waited, plain_text
 from ..pricing import estimate
-from . import LEAST_S, App, Call, ToolContext, app_of, calling
-from .showing import shown, told_by, unanswered
-
-if TYPE_CHECKING:
-    from ..journal import Row
+from .call import Call
+from .results import present, unknown_result, wait_for
+from .services import Services
+from .sources import resolve_id
+from .waiting import refresh, save, wait
 
 GenerationId = Annotated[str, Field(description="Its id or link")]
 
-_PAGE = 100
-_MOST_PAGES = 10
+_PAGE, _MOST_PAGES = 100, 10
 _LONGEST_PROMPT = 200
+_PREVIEW_BYTES = 700_000
+"""Of all pictures together: Claude Desktop drops results above 1 MB, and base64 adds a third."""
 
 
-class Deleted(Value):
-    """A generation that is gone."""
-
-    generation_id: str
-    deleted: bool = True
-    sandbox: bool | None = None
-
-
-async def get_generation(ctx: ToolContext, generation_id: GenerationId) -> Generation:
+async def get_generation(call: Call, generation_id: GenerationId) -> Generation:
     """Show a generation: state, fresh links, settings, why it failed. Free."""
-    app = app_of(ctx)
-    name = generation_id.strip()
-    if name.startswith(REQUEST_PREFIX):
-        row = await _purchase(app, name, anyio.current_time() + app.look_up_s)
-        if row.generation_id is None:
-            return app.present(unanswered(row, None, app.journal.next_take(row)), warnings=app.journal.notices())
-        name = row.generation_id
-    return app.present(await app.get(await app.generation_id(name)))
+    services = call.services
+    services.settings.require_key()
+    found = await _find(call, generation_id, "generation_id", anyio.current_time() + services.look_up_s)
+    return present(services, found if isinstance(found, Generation) else await services.purchases.get(found))
 
 
-async def _purchase(app: App, name: str, until: float) -> "Row":
-    """A purchase by our own name for it, once it is known what became of it, or as it stands when time is up.
-
-    Raises:
-        NotFound: there is no such purchase.
-        InvalidRequest: nothing was bought.
-    """
-    app.settings.require_key()
-    row = await app.jobs.row(name, until)
-    try:
-        row = await app.jobs.settled(row, until)
-    except (Refused, NotSent) as error:
-        raise InvalidRequest(f"{name} was not bought. {error}") from error
-    if row.status in ("refused", "rejected"):
-        why = (row.said if row.status == "refused" else None) or "Luma's list does not show it."
-        raise InvalidRequest(
-            f"{name} was not bought, and nothing was charged. {why} Make the same call again to buy it."
-        )
-    return row
+async def _find(call: Call, text: str, parameter: str, until: float) -> str | Generation:
+    """The id of the generation that a parameter names; for a purchase that has none, what is known of it."""
+    services = call.services
+    if not text.strip().startswith(PURCHASE_PREFIX):
+        return await resolve_id(call, text, parameter)
+    purchase = await services.purchases.find(text.strip(), until)
+    return purchase.generation_id or await unknown_result(services, purchase)
 
 
 async def wait_for_generations(
-    ctx: ToolContext,
+    call: Call,
     generation_ids: Annotated[list[str], Field(description="At most 50", min_length=1, max_length=50)],
     wait_s: Annotated[float | None, Field(description="Longest wait in seconds", ge=0)] = None,
 ) -> Waited:
     """Wait until all of these have completed or failed, and save them. Free; call again to go on waiting."""
-    app = app_of(ctx)
-    app.settings.require_key()
-    async with calling(ctx, app, wait_s) as call:
-        names = list(dict.fromkeys(text.strip() for text in generation_ids))
-        # All are read before the first question, so that a malformed one is refused at once.
+    services = call.services
+    services.settings.require_key()
+    services.settings.require("LUMA_MCP_WAIT_S")
+    names = list(dict.fromkeys(text.strip() for text in generation_ids))
+    found: dict[str, Generation] = {}
+    failed: dict[str, LumaServerError] = {}
+
+    def progress() -> str:
+        finished = sum(one.finished for one in found.values())
+        return f"{finished} of {len(names)} finished" if len(names) > 1 else "waiting for Luma"
+
+    async def follow(number: int, name: str) -> None:
+        try:
+            found[name] = await _follow(call, name, f"generation_ids[{number}]")
+        except LumaServerError as error:  # one bad id must not end the wait for the others
+            failed[name] = error
+
+    call.say(progress)
+    async with anyio.create_task_group() as tasks:
         for number, name in enumerate(names):
-            if not name.startswith(REQUEST_PREFIX):
-                app.reference(name, f"generation_ids[{number}]", media=False)
-        found: dict[str, Generation] = {}
-        failed: dict[str, Exception] = {}
-
-        def describe() -> str:
-            finished = sum(one.finished for one in found.values())
-            return f"{finished} of {len(names)} finished" if len(names) > 1 else "waiting for Luma"
-
-        async def follow(name: str) -> None:
-            try:
-                found[name] = await _followed(app, call, name)
-            except Exception as error:  # noqa: BLE001 - one bad id must not end the wait for the others
-                failed[name] = error
-
-        call.describe = describe
-        async with anyio.create_task_group() as tasks:
-            for name in names:
-                tasks.start_soon(follow, name)
+            tasks.start_soon(follow, number, name)
     if not found:
         raise next(iter(failed.values()))
-    unasked = {name for name, error in failed.items() if not isinstance(error, NotFound | InvalidRequest)}
-    generations = [app.present(found[name]) if name in found else _missing(name, failed[name]) for name in names]
-    lasts = {name for name, one in found.items() if not one.finished and not app.is_overdue(one)}
-    open_ = {name for name in lasts if found[name].generation_id or found[name].next_step}
-    unfinished = [f'"{name}"' for name in names if name in open_ | unasked]
+    shown = {name: present(services, one) for name, one in found.items()}
+    shown |= {name: _unavailable(name, error) for name, error in failed.items()}
+    unfinished = [name for name in names if shown[name].next_step == wait_for(name)]
     return Waited(
-        generations=tuple(generations),
+        generations=tuple(shown[name] for name in names),
         finished=not unfinished,
-        next_step=f"wait_for_generations(generation_ids=[{','.join(unfinished)}])" if unfinished else None,
+        next_step=wait_for(*unfinished) if unfinished else None,
     )
 
 
-def _missing(name: str, error: Exception) -> Generation:
-    if not isinstance(error, LumaServerError):
-        raise error
+def _unavailable(name: str, error: LumaServerError) -> Generation:
     return Generation(
         generation_id=name if UUID.fullmatch(name) else None,
-        request_id=name if name.startswith(REQUEST_PREFIX) else None,
+        request_id=name if name.startswith(PURCHASE_PREFIX) else None,
         state="unknown",
         warnings=(str(error),),
+        next_step=None if isinstance(error, NotFound | InvalidRequest) else wait_for(name),
     )
 
 
-async def _followed(app: App, call: Call, name: str) -> Generation:
-    if name.startswith(REQUEST_PREFIX):
-        row = await _purchase(app, name, call.answer_until)
-        if row.generation_id is None:
-            return unanswered(row, None, app.journal.next_take(row))
-        name = row.generation_id
-    generation_id = None
-    with anyio.CancelScope(deadline=call.answer_until):
-        generation_id = await app.generation_id(name, "generation_ids")
-    if generation_id is None:
-        raise LumaServerError("Luma's list did not come in time, and which generation that link is of. Call again.")
-    if known := app.journal.of(generation_id):
-        usual = app.usual_seconds(known)
-        call.expect(usual and usual - app.age(known))
-    async with app.watches.watch(generation_id) as watch:
-        with anyio.CancelScope(deadline=call.answer_until):
-            await watch.asked.wait()
-        if watch.generation is None or not app.is_overdue(watch.generation):
-            with anyio.CancelScope(deadline=call.wait_until):
-                await watch.ended.wait()
-    if watch.generation is None:
-        raise watch.error or LumaServerError(f"Luma did not answer about {generation_id} in time. Call again.")
-    app.remember(watch.generation)
-    if isinstance(watch.error, NotFound):
-        raise watch.error
-    if watch.error is not None:
-        return watch.generation.with_(warnings=(f"The state is old. {watch.error}",))
-    return await app.saved(watch.generation, call.answer_until)
+async def _follow(call: Call, name: str, parameter: str) -> Generation:
+    found = await _find(call, name, parameter, call.answer_until)
+    if isinstance(found, Generation):
+        return found
+    with suppress(JournalUnusable):  # the result has the warning
+        if purchase := await call.services.journal.find(found):
+            await call.expect(purchase)
+    return await save(call, await wait(call, found), call.answer_until)
 
 
 async def list_generations(
-    ctx: ToolContext,
+    call: Call,
     limit: Annotated[int, Field(description="How many, up to 100", ge=1, le=100)] = 10,
     offset: Annotated[int, Field(description="How many to skip", ge=0)] = 0,
     state: Annotated[State | None, Field(description="Only these")] = None,
 ) -> GenerationList:
     """List what was made with this key, without links. Free."""
-    app = app_of(ctx)
-    app.settings.require_key()
-    # One row more than is shown tells whether there are more.
-    wanted, warnings = offset + limit + 1, list[str]()
-    page = Page()
-    if "dream_machine" in app.settings.apis:
-        # The rest of the call's time is for asking how jobs of the other API stand.
-        with anyio.move_on_after(max(app.settings.wait_s, LEAST_S) - app.look_up_s) as late:
-            try:
-                page = await _dream_machine_rows(app, state, wanted)
-            except LumaServerError as error:
-                page = Page(trouble=error)
-        if late.cancelled_caught:
-            page = Page(trouble=LumaServerError("Luma did not answer in time."))
-    if page.trouble:
-        warnings.append(f"Luma's list can't be read, so this is what the journal knows. {page.trouble}")
-    if page.cut:
-        warnings.append(f"Only the first {page.read} generations of Luma's list were looked through.")
-    gone: set[str] = set()
-    if state and "agents" in app.settings.apis:  # any whose end nobody has seen may be in that state by now
-        unfinished = [row for row in app.journal.running(0.0, "") if row.api == "agents"]
-        gone = await app.refresh(unfinished[:_PAGE])
-    known = _merged(app, page, wanted, state, gone)
-    if state is None:
-        open_ones = [one for one in known[offset:][:limit] if one.api == "agents" and not one.finished]
-        gone = await app.refresh([row for one in open_ones if (row := app.journal.of(str(one.generation_id)))])
-        known = _merged(app, page, wanted, state, gone)
-    if page.trouble and not known and "agents" not in app.settings.apis:
-        raise page.trouble
-    matching = [one for one in known if state in (None, one.state)]
-    shown_rows = matching[offset:][:limit]
-    has_more = (page.cut or len(matching) >= wanted) and bool(shown_rows)
+    services = call.services
+    services.settings.require_key()
+    wanted, warnings = offset + limit + 1, list[str]()  # one more than is shown tells whether there are more
+    listed, more_at_luma, trouble = await _listed(call, state, wanted)
+    if trouble:
+        warnings.append(f"Luma's list can't be read, so this is what the journal knows. {trouble}")
+    elif more_at_luma and len(listed) < wanted:
+        warnings.append(f"Only the first {_MOST_PAGES * _PAGE} generations of Luma's list were looked through.")
+    with suppress(JournalUnusable):  # the Agents API has no list: its unfinished jobs are asked for one by one
+        unfinished = await services.journal.unfinished()
+        await refresh(services, [one for one in unfinished if one.api == "agents"][:_PAGE])
+    known = {**listed, **await _purchased(services, listed, state, wanted, warnings)}
+    if trouble and not known and services.settings.apis == ("dream_machine",):
+        raise trouble
+    matching = [one for one in known.values() if state in (None, one.state)]
+    matching.sort(key=lambda one: -one.created_at.timestamp() if one.created_at else float("-inf"))
+    page = matching[offset:][:limit]
+    has_more = len(matching) >= wanted or (more_at_luma and bool(page))
     return GenerationList(
-        generations=tuple(map(_row, shown_rows)),
+        generations=tuple(map(_row, page)),
         has_more=has_more,
-        next_offset=offset + len(shown_rows) if has_more else None,
-        sandbox=app.settings.sandbox or None,
-        warnings=tuple(warnings + app.journal.notices()) or None,
+        next_offset=offset + len(page) if has_more else None,
+        sandbox=services.settings.sandbox or None,
+        warnings=tuple(dict.fromkeys(warnings)) or None,
     )
 
 
-@dataclass(frozen=True)
-class Page:
-    """What was read of Luma's list.
+async def _listed(
+    call: Call, state: str | None, wanted: int
+) -> tuple[dict[str, Generation], bool, LumaServerError | None]:
+    """As many of the generations in Luma's list as wanted, by id; whether there are more; why it can't be read.
 
-    Attributes:
-        rows: those that were asked for, by id.
-        read: how many there were in all.
-        cut: the search was given up before the list's end.
-        oldest: how far back the rows go, if the list does not end there; seconds since 1970, by Luma's clock.
-        trouble: why it could not be read.
+    Luma has no filter by state, and may give shorter pages than it was asked for.
     """
-
-    rows: Mapping[str, Generation] = field(default_factory=dict)
-    read: int = 0
-    cut: bool = False
-    oldest: float | None = None
-    trouble: LumaServerError | None = None
-
-
-async def _dream_machine_rows(app: App, state: str | None, wanted: int) -> Page:
-    """As many of Luma's rows as wanted. It has no filter by state, and may give shorter pages than it was asked for."""
-    read: list[Generation] = []
-    rows: dict[str, Generation] = {}
-    for _ in range(_MOST_PAGES):
-        page, more = await app.dream_machine.list(_PAGE, len(read))
-        read += page
-        rows |= {one.generation_id: one for one in page if one.generation_id and state in (None, one.state)}
-        if not more or len(rows) >= wanted:
-            break
-    app.remember(*read)
-    app.saw(*read)
-    times = [one.created_at.timestamp() for one in rows.values() if one.created_at]
-    return Page(rows, len(read), more and len(rows) < wanted, min(times, default=float("inf")) if more else None)
+    services, found, read, more = call.services, dict[str, Generation](), 0, True
+    if "dream_machine" not in services.settings.apis:
+        return found, False, None
+    try:
+        with anyio.CancelScope(deadline=call.limit - services.look_up_s):  # what is left is for the other API
+            for _ in range(_MOST_PAGES):
+                page = await services.dream_machine.list(_PAGE, read)
+                read += len(page.generations) + page.unusable
+                found |= {str(one.generation_id): one for one in page.generations if state in (None, one.state)}
+                more = page.has_more
+                if not more or len(found) >= wanted:
+                    break
+            return found, more, None
+    except LumaServerError as error:
+        return {}, False, error
+    return {}, False, LumaServerError("Luma did not answer in time.")
 
 
-def _merged(app: App, page: Page, wanted: int, state: str | None, gone: Collection[str]) -> list[Generation]:
-    """Luma's rows with what the journal knows of them, and the journal's other ones, newest first.
-
-    Args:
-        app: the server.
-        page: Luma's.
-        wanted: how many are needed of each API.
-        state: the state that was asked for.
-        gone: ids that Luma does not know any more.
-    """
-    merged = dict(page.rows)
-    for row in (
-        row for api in app.settings.apis for row in app.journal.newest(app.settings.account(api), wanted, state)
-    ):
-        name = row.generation_id or row.id
-        if name not in merged:
-            due = row.api == "dream_machine" and page.trouble is None and not app.is_new(row)
-            if due and page.oldest is not None and (row.generation_id or row.submitted_at <= page.oldest):
-                continue  # Luma's list has it further down, or it comes after what that has here
-            merged[name] = shown(row)
-            if name in gone or (due and row.generation_id):
-                merged[name] = merged[name].with_(warnings=("Luma does not know it any more.",))
-        if row.asked:
-            merged[name] = told_by(row.asked, merged[name]).with_(estimated_cost_usd=estimate(row.asked))
-    return sorted(merged.values(), key=_age)
-
-
-def _age(row: Generation) -> float:
-    """Sorts from new to old; a row without a time comes first."""
-    return -row.created_at.timestamp() if row.created_at else float("-inf")
+async def _purchased(
+    services: Services, listed: dict[str, Generation], state: str | None, wanted: int, warnings: list[str]
+) -> dict[str, Generation]:
+    """The newest purchases, by id, with what Luma's list says of them."""
+    found = {}
+    try:
+        await services.journal.record_states(listed.values())
+        for api in services.settings.apis:
+            for purchase in await services.journal.newest(services.settings.account(api), wanted, state):
+                name = purchase.generation_id or purchase.id
+                if purchase.generation_id is None:
+                    generation = await unknown_result(services, purchase)
+                elif name in listed:
+                    generation = purchase.fill(listed[name])
+                else:
+                    generation = purchase.as_generation()
+                request = purchase.parsed_request
+                found[name] = generation.with_(estimated_cost_usd=estimate(request) if request else None)
+    except JournalUnusable as error:
+        warnings.append(error.warning)
+    return found
 
 
 def _row(generation: Generation) -> Generation:
+    """A generation as a list shows it."""
     prompt = generation.prompt and plain_text(generation.prompt)
     if prompt and len(prompt) > _LONGEST_PROMPT:
         prompt = prompt[: _LONGEST_PROMPT - 1] + "…"
@@ -279,79 +196,99 @@ def _row(generation: Generation) -> Generation:
         thumbnail_url=None,
         url_expires_at=None,
         charged=None if generation.charged == "yes" else generation.charged,
-        warnings=generation.warnings if generation.generation_id else None,
+        warnings=generation.warnings if generation.generation_id is None else None,
         next_step=None,
     )
 
 
-async def delete_generation(ctx: ToolContext, generation_id: GenerationId) -> Deleted:
-    """Delete a generation at Luma for good; saved files stay. Free."""
-    app = app_of(ctx)
-    name = await app.generation_id(generation_id)
-    row = app.journal.of(name)
-    if (row.api if row else app.apis_of.get(name)) == "agents":
-        raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none. Nothing was sent.")
+async def delete_generations(
+    call: Call,
+    generation_ids: Annotated[list[str], Field(description="At most 50", min_length=1, max_length=50)],
+) -> Deleted:
+    """Delete generations at Luma for good; saved files stay. Free."""
+    deleted, failed = list[str](), dict[str, LumaServerError]()
+    for name in [await resolve_id(call, text, "generation_ids") for text in generation_ids]:
+        try:
+            await _delete(call.services, name)
+            deleted.append(name)
+        except LumaServerError as error:
+            failed[name] = error
+    if not deleted:
+        raise next(iter(failed.values()))
+    return Deleted(
+        deleted=tuple(dict.fromkeys(deleted)),
+        failed=tuple(_unavailable(name, error) for name, error in failed.items()) or None,
+        sandbox=call.services.settings.sandbox or None,
+    )
+
+
+async def _delete(services: Services, name: str) -> None:
+    purchase = None
+    with suppress(JournalUnusable):
+        purchase = await services.journal.find(name)
+    if purchase and purchase.api == "agents":
+        raise refuse(
+            f"Generation {name} belongs to Luma's Agents API, which deletes none", "Delete saved files yourself."
+        )
     try:
-        await app.dream_machine.delete(name)
-    except NotFound:
-        if row is None and "agents" in app.settings.apis and (await app.get(name)).api == "agents":
-            raise InvalidRequest(f"Generation {name} belongs to Luma's Agents API, which deletes none.") from None
-        if row is None:
-            raise
-        if app.is_new(row) and not row.finished:
-            await app.get(name)  # says that it is new, unless Luma finds it by now
-            raise
-        # What was bought here and is gone was deleted before, here or elsewhere.
-    await app.jobs.deleted(name)
-    return Deleted(generation_id=name, sandbox=app.settings.sandbox or None)
+        await services.dream_machine.delete(name)
+    except NotFound as missing:
+        # What was bought here and is gone was deleted before, here or elsewhere, unless it is too new to be found.
+        explained = purchase and services.purchases.explain_missing(purchase, missing)
+        if not isinstance(explained, NotFound):
+            raise (explained or missing) from missing
+    with suppress(JournalUnusable):
+        await services.journal.record_deleted(name)
 
 
 async def download_generation(
-    ctx: ToolContext,
+    call: Call,
     generation_id: GenerationId,
-    filename: Annotated[str | None, Field(description="Name without folder; its ending is set")] = None,
+    filename: Annotated[str | None, Field(description="Name without folder; its extension is set")] = None,
 ) -> Generation:
     """Save a completed generation's file and say where. Free."""
-    app = app_of(ctx)
-    app.settings.require("LUMA_MCP_OUTPUT_DIR")
-    async with calling(ctx, app, None) as call:
-        generation = await _completed(app, generation_id)
-        call.say("downloading")
-        path = None
-        with anyio.CancelScope(deadline=call.limit):
-            path = await app.files.save(generation, filename)
+    services = call.services
+    services.settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_OUTPUT_DIR")
+    generation = await _completed(call, generation_id)
+    call.say("downloading")
+    path = None
+    with anyio.CancelScope(deadline=call.limit):
+        path = await services.downloads.save(generation, filename)
     if path is None:
         raise LumaServerError(
-            f"The download did not end within {app.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S) and was given up. Nothing"
-            " is lost: call again, raise that limit, or use the link that get_generation gives."
+            f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S) and was given up. "
+            "Nothing is lost: call again, raise that limit, or use the link that get_generation gives."
         )
-    saved = generation.with_(file_path=str(path))
-    app.remember(saved)
-    return app.present(saved)
+    return present(services, generation.with_(file_path=str(path)))
 
 
-async def preview_generation(ctx: ToolContext, generation_id: GenerationId) -> CallToolResult:
-    """See a completed generation: the image, or the picture that Luma made of the video. Free."""
-    app = app_of(ctx)
-    generation = await _completed(app, generation_id)
-    url = generation.thumbnail_url or generation.image_url
-    if url is None:
-        raise LumaServerError("Luma made no picture of this one. Nothing is lost: get_generation has its link.")
-    data, mime_type = await app.files.picture(url)
-    picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
-    # No structured content: clients that prefer it would drop the picture.
-    what = "still of video" if generation.type == "video" else "image"
-    words = f"{what} {generation.generation_id}; get_generation gives its links"
-    return CallToolResult(content=[picture, TextContent(type="text", text=words)])
+async def preview_generations(
+    call: Call,
+    generation_ids: Annotated[list[str], Field(description="At most 9", min_length=1, max_length=9)],
+) -> CallToolResult:
+    """See completed generations: the image, or the picture that Luma made of the video. Free."""
+    content: list[ImageContent | TextContent] = []
+    for text in dict.fromkeys(text.strip() for text in generation_ids):
+        generation = await _completed(call, text)
+        url = generation.thumbnail_url or generation.image_url
+        if url is None:
+            raise LumaServerError(
+                f"Luma made no picture of {generation.generation_id}. Nothing is lost: get_generation has its link."
+            )
+        data, mime_type = await call.services.downloads.picture(url, _PREVIEW_BYTES // len(generation_ids))
+        content.append(ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type))
+        what = "still of video" if generation.type == "video" else "image"
+        words = f"{what} {generation.generation_id}; get_generation gives its links"
+        content.append(TextContent(type="text", text=words))
+    # No structured content: clients that prefer it would drop the pictures.
+    return CallToolResult(content=list(content))
 
 
-async def _completed(app: App, text: str) -> Generation:
-    generation = await app.get(await app.generation_id(text))
+async def _completed(call: Call, text: str) -> Generation:
+    generation = await call.services.purchases.get(await resolve_id(call, text))
     if generation.state == "completed":
         return generation
+    name = str(generation.generation_id)
     if generation.state == "failed":
-        raise InvalidRequest(f"Generation {generation.generation_id} failed, so it has no file.")
-    raise InvalidRequest(
-        f"Generation {generation.generation_id} is {generation.state}, so it has no file yet. Call "
-        f'wait_for_generations(generation_ids=["{generation.generation_id}"]).'
-    )
+        raise InvalidRequest(f"Generation {name} failed, so it has no file.")
+    raise InvalidRequest(f"Generation {name} is {generation.state}, so it has no file yet. Call {wait_for(name)}.")

@@ -1,0 +1,160 @@
+"""One purchase: one row of the journal, one POST."""
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+from ..models import OPERATIONS, PURCHASE_PREFIX, Api, Generation, ReframeRequest, Request, VideoRequest
+from .idempotency import idempotency_key, redacted
+
+DAY_S = 24 * 3600.0
+"""Seconds that an unknown purchase counts in the budget and blocks the same call."""
+
+SUBMITTING_S = 90.0
+"""Seconds that a row `submitting` belongs to the process that wrote it: longer than any POST can last."""
+
+REUSE_S = 15 * 60.0
+"""Seconds after its purchase that a finished generation is returned for the same call."""
+
+Status = Literal["submitting", "unknown", "accepted", "rejected", "completed", "failed", "deleted"]
+"""What is known of a purchase.
+
+    submitting ─┬─> accepted ─┬─> completed ──> deleted
+                │             └─> failed
+                ├─> rejected    refused by Luma, or never sent: not charged
+                └─> unknown ──┬─> accepted   found in Luma's list
+                              └─> rejected   certainly not in Luma's list: not charged
+"""
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """One purchase, as the journal keeps it. Times are seconds since 1970, by this computer's clock.
+
+    Attributes:
+        id: `request-…`, which names the purchase as long as there is no generation id.
+        account: API, base URL and a digest of the key.
+        idempotency_key: digest of the normalized request; with account and take it makes two calls the same purchase.
+        operation: Luma's name for what was bought, one of `OPERATIONS`.
+        request: the request as JSON, without secrets.
+        resolution, duration: what decides, with tool and model, how long the job takes.
+        max_usd: what it counts in the budget: the upper bound of its price.
+        state: Luma's word, as last seen.
+        accepted_at: when Luma answered; None for a job that was found later.
+        took_s: seconds that the job took, where its end was seen within ten minutes.
+        media_url: link to the result, without its query.
+        note: why it was rejected, or what is known of its lost answer.
+    """
+
+    id: str
+    account: str
+    api: Api
+    idempotency_key: str
+    take: int
+    tool: str
+    operation: str
+    request: str
+    model: str | None
+    resolution: str | None
+    duration: str | None
+    max_usd: float
+    submitted_at: float = 0.0
+    status: Status = "submitting"
+    generation_id: str | None = None
+    state: str | None = None
+    accepted_at: float | None = None
+    took_s: float | None = None
+    refunded: bool = False
+    media_url: str | None = None
+    note: str | None = None
+
+    @classmethod
+    def from_request(
+        cls, request: Request, *, account: str, api: Api, tool: str, take: int, max_usd: float
+    ) -> "Purchase":
+        """A purchase that may be made; `submitted` gives it its id and its time."""
+        source = getattr(request, "source", None)
+        operation = next(name for name, kind in OPERATIONS.items() if isinstance(request, kind))
+        if isinstance(request, ReframeRequest):
+            operation = f"reframe_{request.media_type}"
+        return cls(
+            id="",
+            account=account,
+            api=api,
+            idempotency_key=idempotency_key(request),
+            take=take,
+            tool=tool,
+            operation=operation,
+            request=redacted(request).model_dump_json(exclude_defaults=True),
+            model=getattr(request, "model", None),
+            resolution=getattr(request, "resolution", None) or getattr(source, "resolution", None),
+            duration=getattr(request, "duration", None) or getattr(source, "duration", None),
+            max_usd=max_usd,
+        )
+
+    def submitted(self, now: datetime) -> "Purchase":
+        """The purchase for one POST."""
+        return replace(self, id=PURCHASE_PREFIX + uuid.uuid4().hex, submitted_at=now.timestamp())
+
+    @cached_property
+    def parsed_request(self) -> Request | None:
+        """The request; None where another version of this server wrote what this one can't read."""
+        with suppress(KeyError, ValueError):
+            return OPERATIONS[self.operation].model_validate_json(self.request)
+        return None
+
+    @property
+    def prompt(self) -> str | None:
+        """What it asks for, in words."""
+        return getattr(self.parsed_request, "prompt", None)
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether nobody knows yet if Luma took it."""
+        return self.status in ("submitting", "unknown")
+
+    @property
+    def finished(self) -> bool:
+        """Whether its job has ended, or never began."""
+        return self.status not in ("submitting", "unknown", "accepted")
+
+    def age(self, now: datetime) -> float:
+        """Seconds since it was made."""
+        return now.timestamp() - self.submitted_at
+
+    def in_flight(self, now: datetime) -> bool:
+        """Whether a process is waiting for Luma's answer."""
+        return self.status == "submitting" and self.age(now) < SUBMITTING_S
+
+    def answers(self, now: datetime) -> bool:
+        """Whether the same call gets this purchase instead of another one."""
+        longest = {"submitting": float("inf"), "accepted": float("inf"), "unknown": DAY_S, "completed": REUSE_S}
+        return self.age(now) < longest.get(self.status, 0.0)
+
+    def as_generation(self) -> Generation:
+        """The generation as far as the journal knows it; only for a purchase that Luma took."""
+        generation = Generation(
+            generation_id=self.generation_id,
+            api=self.api,
+            type="image" if "image" in self.operation else "video",
+            state=self.state or "unknown",
+            model=self.model,
+            created_at=datetime.fromtimestamp(int(self.submitted_at), UTC),
+            charged="no" if self.refunded else None,
+        )
+        return self.fill(generation)
+
+    def fill(self, generation: Generation) -> Generation:
+        """A generation with what its request says of it, where Luma does not."""
+        request = self.parsed_request
+        places = request, getattr(request, "source", None)
+        said = {
+            name: next((value for one in places if (value := getattr(one, name, None))), None)
+            for name in ("prompt", "aspect_ratio", "resolution", "duration")
+        }
+        if isinstance(request, VideoRequest) and (request.start_video or request.end_video):
+            del said["duration"]  # longer than what was asked for
+        return generation.with_(**{name: value for name, value in said.items() if not getattr(generation, name)})

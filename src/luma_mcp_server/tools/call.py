@@ -1,0 +1,117 @@
+"""One tool call: its deadlines, and the progress that it reports."""
+
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp.server.mcpserver import Context
+
+from ..catalog import usual_seconds
+from ..errors import JournalUnusable, LumaServerError
+from ..poller import TICK_S, progress
+from .services import Services
+
+if TYPE_CHECKING:
+    from ..purchases.purchase import Purchase
+
+ToolContext = Context[Services, Any]
+
+ANSWER_S = 5.0
+"""Seconds that Luma gets for an answer in a call that is not to wait."""
+
+LEAST_S = 0.8
+"""Seconds that a call has at least: with LUMA_MCP_WAIT_S=0 it must still be able to ask Luma something."""
+
+GRACE_S = 0.9
+"""Seconds beyond its limit after which a call is ended that has not ended by itself."""
+
+
+@dataclass
+class Call:
+    """One tool call. Its deadlines are points on the loop's clock.
+
+    Attributes:
+        arguments: all of them, checked.
+        limit: when it must answer.
+        wait_until: until when it waits for results; the caller may shorten that.
+        scope: ends the call at its limit, whatever hangs.
+        reporting: ends the progress reports.
+    """
+
+    ctx: ToolContext
+    services: Services
+    tool: str
+    arguments: Mapping[str, Any]
+    started: float
+    limit: float
+    wait_until: float
+    scope: anyio.CancelScope
+    reporting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _uncounted_s: float = 0.0
+    _expected_s: float | None = None
+    _describe: Callable[[], str] | None = None
+
+    @property
+    def answer_until(self) -> float:
+        """Until when it waits for Luma's answers to single questions, even if it is not to wait for results."""
+        return max(self.wait_until, min(self.limit, self.started + self._uncounted_s + ANSWER_S))
+
+    def say(self, what: str | Callable[[], str]) -> None:
+        """Report from now on what the call is waiting for, in a few words."""
+        first, self._describe = self._describe is None, what if callable(what) else lambda: what
+        if first:
+            self.services.tasks.start_soon(self._report)
+
+    async def _report(self) -> None:
+        with self.reporting:
+            while self._describe:
+                elapsed = round(anyio.current_time() - self.started, 1)
+                await self.ctx.report_progress(*progress(elapsed, self._expected_s, self._describe()))
+                await anyio.sleep(TICK_S)
+
+    async def expect(self, purchase: "Purchase") -> float | None:
+        """Seconds that such a job usually takes, for the progress reports; of several jobs the longest counts."""
+        usual = None if self.services.settings.sandbox else usual_seconds(purchase.tool, purchase.model)
+        with suppress(JournalUnusable):
+            usual = await self.services.journal.usual_seconds(purchase) or usual
+        if usual is not None:
+            left = anyio.current_time() - self.started + max(0.0, usual - purchase.age(self.services.now()))
+            self._expected_s = max(self._expected_s or 0.0, left)
+        return usual
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """No deadline ends the call in here, and the time in here counts for none."""
+        began, deadline = anyio.current_time(), self.scope.deadline
+        self.scope.deadline = math.inf
+        try:
+            yield
+        finally:
+            took = anyio.current_time() - began
+            self.scope.deadline = deadline + took
+            self._uncounted_s += took
+            self.limit += took
+            self.wait_until += took
+
+
+@asynccontextmanager
+async def open_call(ctx: ToolContext, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Call]:
+    """Give a call its deadlines, and end it at its limit with `LumaServerError`."""
+    services: Services = ctx.request_context.lifespan_context
+    most, wait_s = services.settings.wait_s, arguments.get("wait_s")
+    cap, started = max(most, LEAST_S), anyio.current_time()
+    wait = most if wait_s is None else min(wait_s, most)
+    with anyio.CancelScope(deadline=started + most + GRACE_S) as scope:
+        call = Call(ctx, services, tool, arguments, started, started + cap, started + wait, scope)
+        try:
+            yield call
+        finally:
+            call.reporting.cancel()
+    if scope.cancelled_caught:
+        raise LumaServerError(
+            f"{tool} had no answer within {most:g} s (LUMA_MCP_WAIT_S). It may have been done all the same: look at "
+            "list_generations before you repeat a paid call."
+        )

@@ -1,0 +1,98 @@
+"""The user's yes to a price above `LUMA_MCP_CONFIRM_USD`, in both eras of the protocol."""
+
+import anyio
+from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequests, InputRequiredResult
+
+from .. import models
+from ..errors import LumaServerError
+from ..schema import InputRequired
+from .call import Call
+
+ANSWER_LIMIT_S = 300.0
+"""Seconds that the user has, where the call stays open meanwhile. Otherwise the SDK keeps a question for 600 s."""
+
+_MODERN = "2026-07-28"
+"""From this version of the protocol on a server asks by its result, and the client calls again with the answer."""
+
+_KEY = "confirm"
+_WHAT = {
+    models.VideoRequest: "A video",
+    models.ImageRequest: "An image",
+    models.ModifyVideoRequest: "A modified video",
+    models.UpscaleRequest: "An upscaled video",
+    models.AudioRequest: "Audio for a video",
+}
+_FORM = {
+    "type": "object",
+    "properties": {
+        "go_on": {"type": "boolean", "title": "Go on", "description": "Buy it at this price", "default": True}
+    },
+}
+
+
+def describe(request: models.Request) -> str:
+    """What a request buys, for the user: `A video with ray-2 (1080p, 9s)`."""
+    if isinstance(request, models.ReframeRequest):
+        what = f"A reframed {request.media_type}"
+    elif isinstance(request, models.ImageRequest) and request.source:
+        what = "A modified image"
+    else:
+        what = _WHAT[type(request)]
+    model, source = getattr(request, "model", None), getattr(request, "source", None)
+    sizes = [getattr(request, name, None) or getattr(source, name, None) for name in ("resolution", "duration")]
+    known = ", ".join(filter(None, sizes))
+    return f"{what}{f' with {model}' if model else ''}{f' ({known})' if known else ''}"
+
+
+async def confirm_price(call: Call, usd: float, what: str, *, published: bool) -> None:
+    """Return if a price in US dollars needs no yes, or has the user's; the time to answer counts for no deadline.
+
+    Raises:
+        LumaServerError: the user said no, gave no answer, or can't be asked.
+        InputRequired: the client has to ask the user and to call again.
+    """
+    ctx, limit = call.ctx, call.services.settings.confirm_usd
+    if limit is None or usd <= limit:
+        return
+    price = models.dollars(usd)
+    costs = f"{what} costs about {price}" if published else f"{what} has no published price and counts as {price}"
+    cannot_ask = LumaServerError(
+        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({models.dollars(limit)}) allows without the user's yes, and this "
+        "client can't ask the user. Nothing was bought. Make a cheaper call (list_models has the prices), or tell the "
+        "user to raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
+    )
+    can = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    if can is None or (can.form is None and can.url is not None):
+        raise cannot_ask
+    question = ElicitRequestFormParams(message=f"{costs}. Go on?", requested_schema=_FORM)
+    if (ctx.protocol_version or "") >= _MODERN:
+        answer = (ctx.input_responses or {}).get(_KEY)
+        # The SDK seals the state and ties it to the tool and its arguments; what else decides the price is in it.
+        if answer is None or ctx.request_state != question.message:
+            asked: InputRequests = {_KEY: ElicitRequest(params=question)}
+            raise InputRequired(InputRequiredResult(input_requests=asked, request_state=question.message))
+    else:
+        answer = None
+        call.say("waiting for the user's answer")
+        try:
+            with call.uncounted(), anyio.move_on_after(ANSWER_LIMIT_S):
+                # `ctx.elicit` would not tell a yes without content from one with content that does not fit.
+                answer = await ctx.session.elicit_form(question.message, question.requested_schema, ctx.request_id)
+        except (MCPError, ValueError) as error:  # ValueError: what came is no answer in the protocol's terms
+            raise cannot_ask from error
+    if no := _not_agreed(answer):
+        raise LumaServerError(
+            f"{costs}, and the user {no}. Nothing was bought. Do not call again unless the user asks for it."
+        )
+
+
+def _not_agreed(answer: object) -> str | None:
+    """What the user did instead of agreeing; the form's only field may be left out, since yes is its default."""
+    if answer is None:
+        return f"did not answer within {ANSWER_LIMIT_S:.0f} s"
+    if isinstance(answer, ElicitResult) and answer.action == "cancel":
+        return "closed the question without an answer"
+    if isinstance(answer, ElicitResult) and answer.action == "accept":
+        return None if (answer.content or {}).get("go_on", True) is True else "did not agree"
+    return "did not agree"

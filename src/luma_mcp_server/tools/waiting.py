@@ -1,0 +1,81 @@
+"""Waiting for a generation as long as a call may, and saving its file."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import anyio
+
+from ..errors import LumaServerError, NotFound
+from ..models import Generation
+from ..purchases.purchase import Purchase
+from .call import Call
+from .results import is_overdue
+from .services import Services
+
+
+async def wait(
+    call: Call, generation_id: str, last_seen: Generation | None = None, *, delay: float = 0.0
+) -> Generation:
+    """A generation as it stands when it ends, or when the call has waited long enough.
+
+    The first question is asked after `delay` seconds. Raises `LumaServerError` if Luma does not know it, or has never
+    answered.
+    """
+    async with call.services.poller.watch(generation_id, delay=delay) as watch:
+        if last_seen:
+            call.say(lambda: (watch.generation or last_seen).state)
+        else:
+            with anyio.CancelScope(deadline=call.answer_until):
+                await watch.asked.wait()
+        if watch.generation is None or not is_overdue(call.services, watch.generation):
+            with anyio.CancelScope(deadline=call.wait_until):
+                await watch.ended.wait()
+    generation = watch.generation or last_seen
+    if generation is None:
+        raise watch.error or LumaServerError(f"Luma did not answer about {generation_id} in time. Call again.")
+    if isinstance(watch.error, NotFound):
+        raise watch.error
+    if watch.error is not None:
+        warnings = (*(generation.warnings or ()), f"The job goes on, but this state is old. {watch.error}")
+        return generation.with_(warnings=warnings)
+    return generation
+
+
+async def refresh(services: Services, purchases: Iterable[Purchase]) -> None:
+    """Ask how jobs stand, once and together; the journal notes what is answered in time."""
+
+    async def ask(generation_id: str) -> None:
+        with suppress(LumaServerError):
+            await services.purchases.get(generation_id)
+
+    with anyio.move_on_after(services.look_up_s):
+        async with anyio.create_task_group() as tasks:
+            for purchase in purchases:
+                if purchase.generation_id:
+                    tasks.start_soon(ask, purchase.generation_id)
+
+
+async def save(call: Call, generation: Generation, until: float) -> Generation:
+    """The generation with its file, saved by a point of the loop's clock; a failure becomes a warning."""
+    settings, downloads = call.services.settings, call.services.downloads
+    if not settings.save or generation.state != "completed":
+        return generation
+    path, warning = downloads.saved(generation), f"There was no time left to save the file. {_again(generation)}"
+    if wrong := settings.wrong("LUMA_MCP_SAVE"):
+        return _warned(generation, f"{wrong} Until then no file is saved.")
+    with anyio.CancelScope(deadline=until):
+        try:
+            path = path or await downloads.save(generation)
+        except LumaServerError as error:
+            warning = str(error)
+        except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
+            warning = f"The file was not saved ({type(error).__name__}). {_again(generation)}"
+    return generation.with_(file_path=str(path)) if path else _warned(generation, warning)
+
+
+def _again(generation: Generation) -> str:
+    return f'Call download_generation(generation_id="{generation.generation_id}").'
+
+
+def _warned(generation: Generation, warning: str) -> Generation:
+    return generation.with_(warnings=(*(generation.warnings or ()), warning))
