@@ -215,10 +215,9 @@ class World:
         file_blocks: int | None = None,
     ) -> None:
         self.home, self.clock, self.file_blocks = home, Clock(), file_blocks
-        self.state_dir = home / "state"
+        self.journal = home / "state" / "journal-sandbox.sqlite3"
         if unusable:  # as root may write into any folder, the folder must be one that can't be
             (home / "state").write_text("not a folder")
-            self.state_dir = home / "state" / "below"
         self.clients: list[Client] = []
         self._warm: list[Client] = []
         self._stack = ExitStack()
@@ -236,7 +235,7 @@ class World:
             "LUMA_API_KEY": AGENTS_SANDBOX_KEY if api == "agents" else SANDBOX_KEY,
             "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1",
             "LUMA_BASE_URL": f"{origin}/v1",
-            "LUMA_MCP_STATE_DIR": str(self.state_dir),
+            "LUMA_MCP_JOURNAL": str(home / "state" / "journal.sqlite3"),
             **environ,
         }
 
@@ -281,30 +280,28 @@ class World:
         while not seen() and time.monotonic() < until:
             self.pause(0.01)  # leaves the processor to the servers
 
-    @property
-    def journal(self) -> Path:
-        return self.state_dir / "sandbox.sqlite3"
-
     def pass_time(self, seconds: float) -> None:
         """Let time pass while no server works: all that is known of it lies in the journal and at the sandbox."""
         assert all(client.process.returncode is not None for client in self.clients if client not in self._warm)
         self.clock.ahead += seconds
-        if self.journal.exists():
+        if self.journal.is_file():
             with closing(sqlite3.connect(self.journal)) as db, db:
                 # A server that was killed early enough leaves an empty file behind.
-                if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
-                    db.execute("UPDATE jobs SET submitted_at = submitted_at - ?1, taken_at = taken_at - ?1", (seconds,))
+                if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'purchases'").fetchone():
+                    earlier = "submitted_at = submitted_at - ?1, accepted_at = accepted_at - ?1"
+                    db.execute(f"UPDATE purchases SET {earlier}", (seconds,))
 
     def rows(self) -> list[dict[str, Any]]:
         """What the journal's file holds, once no server runs."""
         if not self.journal.is_file():
             return []
-        with closing(sqlite3.connect(f"{self.journal.as_uri()}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(self.journal)) as db:
             db.row_factory = sqlite3.Row
             [[verdict]] = db.execute("PRAGMA integrity_check").fetchall()
             assert verdict == "ok"
-            tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name = 'jobs'")]
-            return [dict(row) for row in db.execute("SELECT * FROM jobs ORDER BY submitted_at")] if tables else []
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'purchases'").fetchone():
+                return []
+            return [dict(row) for row in db.execute("SELECT * FROM purchases ORDER BY submitted_at")]
 
     def files(self) -> list[Path]:
         """All that the servers wrote, but for what they said on stdout."""

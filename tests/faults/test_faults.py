@@ -170,12 +170,11 @@ def _round(dice: random.Random, api: str, folder: str, servers: int, wishes: int
         asks = [ask(one, take) for take in (1, 2, 3, 4)]
     else:
         asks = [ask(dice.randrange(wishes), dice.choice([1, 1, 2])) for _ in range(dice.randint(2, 5))]
-    # What is in memory alone ends with its process, so such a process lives to the end of its story.
-    ways = {"wait": 40, "cancel": 25} | ({"kill": 20, "term": 8, "eof": 7} if folder == "good" else {})
+    ways = {"wait": 40, "cancel": 25, "kill": 20, "term": 8, "eof": 7}
     [then] = dice.choices(list(ways), list(ways.values()))
     number = len(asks) if then == "cancel" else servers
     whom = tuple(sorted(dice.sample(range(number), dice.randint(1, number)))) if then != "wait" else ()
-    passes = folder == "good" and dice.random() < 0.35
+    passes = dice.random() < 0.35
     return Round(
         faults=tuple(_fault(dice, api) for _ in range(dice.choices([0, 1, 2, 3], [25, 40, 20, 15])[0])),
         asks=tuple(asks),
@@ -403,15 +402,9 @@ class Judge:
         self._check(len(known) == sum(row["generation_id"] is not None for row in self.rows), "one id in two rows")
         lost = Counter(_wish_of(job) for job in charged if job["id"] not in known)
         open_rows = Counter(_wish_of(row) for row in self.rows if row["status"] in PAID)
-        if self.story.folder != "good":
-            # What is in memory alone is known by what the server says of it, in the end or before.
-            said = {content.get("generation_id") for _, content in self.told}
-            lost = Counter(_wish_of(job) for job in charged if job["id"] not in known and job["id"] not in said)
-            last = {(ask.wish, ask.take): (self._wish(ask), content) for ask, content in self.told}
-            open_rows = Counter(name for name, content in last.values() if content.get("state") == "unknown")
         kinds = {one.then for one in self.story.rounds} | {f["kind"] for one in self.story.rounds for f in one.faults}
-        if self.story.folder == "good" and kinds.isdisjoint({"kill", "hang"}):
-            # Whoever is told to end first notes what Luma answers.
+        if self.story.folder == "good" and kinds.isdisjoint({"kill", "term", "hang"}):
+            # A server whose client closes stdin first notes what Luma answers.
             cut_off = [row["id"] for row in self.rows if row["status"] == "submitting"]
             self._check(not cut_off, f"nobody noted Luma's answer to {cut_off}")
         for name, number in lost.items():
@@ -425,7 +418,8 @@ class Judge:
                 self.wrong.append(f"row {row['id']} has generation {name}, which is no such job")
                 continue
             self._check(
-                row["usd"] * 100 >= job["cents"] - 0.01, f"{name} cost {job['cents']} cents, the row: {row['usd']}"
+                row["max_usd"] * 100 >= job["cents"] - 0.01,
+                f"{name} cost {job['cents']} cents, the row: {row['max_usd']}",
             )
             if self.story.api == "agents":
                 self._check(
@@ -435,12 +429,12 @@ class Judge:
     def _every_purchase_is_listed(self) -> None:
         """The last calls of a story list all, whether Luma's list could be read or not."""
         if self.story.folder != "good":
-            return  # the file is not all that the server knows
+            return  # the list says that the journal is missing
         lists = [result for tool, result in self.looked if tool == "list_generations"]
         for result in lists[-self.story.servers :]:
             told = (result.get("structuredContent") or {"generations": []})["generations"]
             listed = {name for one in told for name in (one.get("generation_id"), one.get("request_id"))}
-            rows = [row for row in self.rows if row["status"] not in ("refused", "rejected")]
+            rows = [row for row in self.rows if row["status"] != "rejected"]
             missing = [row for row in rows if (row["generation_id"] or row["id"]) not in listed]
             self._check(not missing, f"not listed: {missing}, but {_text(result)}")
 
@@ -456,15 +450,15 @@ class Judge:
             most = _most_within(WINDOW_S - POST_S, times)
             self._check(most <= len(takes[name]), f"{name!r} bought {most} times, for takes {sorted(takes[name])}")
 
-        # Where the row of a job is certain, its identity is too.
+        # Where the row of a job is certain, so is what makes it the same purchase as another.
         rows = {name: row for row in self.rows for name in (row["generation_id"], row["id"]) if name}
-        by_identity = defaultdict[str, list[dict[str, Any]]](list)
+        by_key = defaultdict[tuple[str, int], list[dict[str, Any]]](list)
         for job in self.jobs.values():
             if job["state"] != "failed" and (row := rows.get(job["id"]) or rows.get(job["request_id"])):
-                by_identity[row["identity"]].append(job)
-        for jobs in by_identity.values():
+                by_key[row["idempotency_key"], row["take"]].append(job)
+        for jobs in by_key.values():
             times = sorted(job["created_at"] for job in jobs)
-            self._check(_most_within(WINDOW_S - POST_S, times) == 1, f"one identity bought twice: {jobs}")
+            self._check(_most_within(WINDOW_S - POST_S, times) == 1, f"one key bought twice: {jobs}")
 
         sent = Counter(one["request_id"] for one in self.requests if one["method"] == "POST" and one["request_id"])
         taken = Counter(job["request_id"] for job in self.jobs.values() if job["request_id"])
@@ -479,8 +473,7 @@ class Judge:
             spent.append((line["job_id"], line["at"], line["cents"]))
             day = sum(cents for _, at, cents in spent if at > line["at"] - DAY_S + POST_S)
             self._check(day <= self.story.budget_cents + 0.01, f"{day} cents spent in a day")
-        if self.story.folder == "unusable" and "LUMA_MCP_BUDGET_USD" in self.story.environ:
-            self._check(not self.ledger, "bought without a journal, though a budget is set")
+        self._check(self.story.folder != "unusable" or not self.ledger, "bought without a journal")
 
     def _nothing_broke(self) -> None:
         for client in self.world.clients:
@@ -492,9 +485,8 @@ class Judge:
             text = _text(result)
             self._check("itself failed" not in text and "Traceback" not in text, f"{what}: {text}")
         for ask, result in self.results:
-            content = result.get("structuredContent")
-            if self.story.folder == "unusable" and content:
-                self._check("journal" in str(content.get("warnings")), f"{ask}: no word of the journal: {content}")
+            if self.story.folder == "unusable":
+                self._check("journal" in _text(result), f"{ask}: no word of the journal: {_text(result)}")
 
     def _nothing_is_told(self) -> None:
         for client in self.world.clients:
@@ -504,8 +496,9 @@ class Judge:
         for path in self.world.files():
             data = path.read_bytes() + str(path).encode()
             self._check(not KEY.search(data) and b"Signature=" not in data, f"a secret is in {path.name}")
-        strangers = {path.name for path in self.world.files() if path.parent == self.world.state_dir}
-        strangers -= {"sandbox.sqlite3", "sandbox.sqlite3-wal", "sandbox.sqlite3-shm"}
+        journal = self.world.journal
+        strangers = {path.name for path in self.world.files() if path.parent == journal.parent}
+        strangers -= {journal.name, f"{journal.name}-journal"}  # SQLite's own file beside one that was killed
         self._check(not strangers, f"beside the journal lie {strangers}")
 
 
