@@ -24,4 +24,4 @@ if __name__ == "__main__":
             if run >= WARM_UPS:
                 times[name].append(took)
     one_tool, ours = report(f"spawn to tools/list, {RUNS} alternating runs", times, 0)
-    print(f"{'ratio (target: at most 1.0)':44}{ours / one_tool:11.2f}")
+    print(f"{'ratio (target: at most 0.95)':44}{ours / one_tool:11.2f}")

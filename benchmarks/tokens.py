@@ -32,7 +32,7 @@ LONG = "The value that was given here is not among those that this endpoint acce
 FIELDS = ("resolution", "duration", "aspect_ratio", "keyframes", "frame0", "concepts")
 DETAILS = [{"loc": ["body", name], "msg": "Input should be a valid string", "type": "x"} for name in FIELDS]
 ID = "7d2f0c9e-51b8-4c3a-9e64-0b8f3a2d17c5"
-MISSPELT = dict.fromkeys(("aspect_ration", "media_typ", "prompts", "outputformat", "startimage"), 1)
+MISSPELLED = dict.fromkeys(("aspect_ration", "media_typ", "prompts", "outputformat", "startimage"), 1)
 
 # name, the fault that the sandbox is told of, settings; then tool and arguments, if it is not a plain generate_video
 CASES: tuple[tuple[Any, ...], ...] = (
@@ -54,8 +54,8 @@ CASES: tuple[tuple[Any, ...], ...] = (
     ("moderation at once", {"status": 400, "detail": "Moderation failed"}, {}),
     ("moderation of the job", {}, {}, "generate_video", {"prompt": "[sandbox:moderation]"}),
     ("no key", {}, {"LUMA_API_KEY": ""}),
-    ("misspelt", {}, {}, "reframe_media", {"source": ID, "aspect_ration": "1:1"}),
-    ("misspelt five", {}, {}, "reframe_media", {"source": ID, **MISSPELT}),
+    ("misspelled", {}, {}, "reframe_media", {"source": ID, "aspect_ration": "1:1"}),
+    ("misspelled five", {}, {}, "reframe_media", {"source": ID, **MISSPELLED}),
     ("wrong value", {}, {}, "modify_video", {"source": ID, "prompt": PROMPT, "mode": "flex"}),
     ("malformed id", {}, {}, "get_generation", {"generation_id": "kite-1"}),
     ("local file", {}, {}, "generate_video", {"prompt": PROMPT, "start_image": "/mnt/user-data/kite.jpg"}),
@@ -107,10 +107,10 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
     key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "HOME": home}
     agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
     for name, target, environ in (
-        ("no key", 3200, {}),
-        ("both keys", 3200, key | agents),
-        ("Dream Machine key", 2700, key),
-        ("Agents key", 2500, agents),
+        ("no key", 2858, {}),
+        ("both keys", 2858, key | agents),
+        ("Dream Machine key", 2731, key),
+        ("Agents key", 1950, agents),
     ):
         async with connected(environ) as client:
             tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
@@ -118,7 +118,7 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
     for wait_s in (0, 20):
         # With a journal of its own each call is a new purchase, and the only one.
-        async with connected({**key, "LUMA_MCP_STATE_DIR": f"{home}/{wait_s}"}) as client:
+        async with connected({**key, "LUMA_MCP_JOURNAL": f"{home}/{wait_s}.sqlite3"}) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT, "wait_s": wait_s})
             made = {name: value for name, value in json.loads(text_of(result)).items() if not name.endswith("_url")}
             note(f"{made['state']} video without links", 250, compact(made))
@@ -132,7 +132,7 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         stuck = [sdk.generations.create(model="ray-2", prompt="[sandbox:stuck]").id for _ in range(waits)]
         if fault:
             httpx.post(f"{origin}/sandbox/faults", json=[{"kind": "status", **fault}])  # noqa: ASYNC210
-        journal = {"LUMA_MCP_STATE_DIR": f"{home}/{name}"}
+        journal = {"LUMA_MCP_JOURNAL": f"{home}/{name}.sqlite3"}
         async with connected({**key, **journal, **extra}) as client, anyio.create_task_group() as tasks:
             for job in stuck:
                 tasks.start_soon(client.call_tool, "wait_for_generations", {"generation_ids": [job]})
