@@ -1,11 +1,10 @@
 """The prompts that a user can pick, and the resources that a client can attach."""
 
 from collections.abc import Collection
-from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
-from pydantic import Field
+from mcp.server.mcpserver.prompts.base import Prompt, PromptArgument
 
 from .errors import InvalidRequest, LumaServerError, NotFound
 from .schema import to_json
@@ -15,7 +14,7 @@ from .tools.library import get_generation
 from .tools.services import Services
 
 
-def enhance_prompt(idea: Annotated[str, Field(description="What you want to see, in a few words")]) -> str:
+def enhance_prompt(idea: str) -> str:
     """Turn an idea into a full shot description."""
     return (
         f"Turn this idea into one prompt for a Luma video of about 5 seconds: {idea}\n\n"
@@ -27,10 +26,7 @@ def enhance_prompt(idea: Annotated[str, Field(description="What you want to see,
     )
 
 
-def storyboard(
-    idea: Annotated[str, Field(description="The story or message")],
-    shots: Annotated[str, Field(description="How many shots; 4 if left out")] = "4",
-) -> str:
+def storyboard(idea: str, shots: str = "4") -> str:
     """Plan a sequence of shots that fit together."""
     return (
         f"Plan a sequence of {shots} shots for Luma, 5 seconds each: {idea}\n\n"
@@ -45,8 +41,18 @@ def storyboard(
 
 def add_prompts_and_resources(server: MCPServer[Services], apis: Collection[str]) -> None:
     """Register them; `apis` are those that there is a key for."""
-    server.prompt(title="Enhance a prompt")(enhance_prompt)
-    server.prompt(title="Storyboard")(storyboard)
+    # `server.prompt` would make pydantic models of the two functions: a hundredth of the start.
+    idea = PromptArgument(name="idea", description="What you want to see, in a few words", required=True)
+    story = PromptArgument(name="idea", description="The story or message", required=True)
+    shots = PromptArgument(name="shots", description="How many shots; 4 if left out")
+    for prompt, title, arguments in (
+        (enhance_prompt, "Enhance a prompt", [idea]),
+        (storyboard, "Storyboard", [story, shots]),
+    ):
+        name, words = prompt.__name__, prompt.__doc__
+        server.add_prompt(
+            Prompt(name=name, title=title, description=words, arguments=arguments, fn=prompt, context_kwarg=None)
+        )
 
     @server.resource("luma://models", title="Luma's models", mime_type="application/json")
     async def models() -> str:

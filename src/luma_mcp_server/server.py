@@ -74,9 +74,7 @@ def create_server(
 ) -> MCPServer[Services]:
     """Make the server; nothing is opened before the first call that needs it.
 
-    Args:
-        open_http: makes the one HTTP client that talks to Luma and fetches files; the server closes it.
-        on_end: called when the client has gone, before requests on their way are waited for.
+    It calls `on_end` when the client has gone, before it waits for requests on their way, and closes the HTTP client.
     """
 
     @asynccontextmanager
