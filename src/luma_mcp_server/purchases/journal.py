@@ -104,7 +104,7 @@ class Journal:
         return await self._all(f"api = ? AND {_UNRESOLVED} AND submitted_at > ?", api, since)
 
     async def owned(self, generation_ids: Collection[str]) -> set[str]:
-        """Those of these generations that some purchase has, with whichever key it was made."""
+        """Those of these generations that some purchase has, whatever its key."""
         owners = await self._all(f"generation_id IN ({_marks(generation_ids)})", *generation_ids)
         return {str(one.generation_id) for one in owners}
 
