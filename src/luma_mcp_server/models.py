@@ -24,6 +24,9 @@ Direction = Literal["forward", "backward"]
 
 PURCHASE_PREFIX = "request-"  # how the ids of purchases begin
 
+MAX_JOB_AGE_S = 3600.0
+"""Luma drops jobs that are older. Source: Luma Agents API documentation, FAQ (active-job TTL of one hour)."""
+
 
 def plain_url(url: str) -> str:
     """A link without what may sign it, and without a password."""

@@ -19,9 +19,6 @@ _LONGEST_GAP_S = 30.0
 TICK_S = 2.0
 """Seconds between two progress reports, at most."""
 
-MAX_JOB_AGE_S = 3600.0
-"""Luma drops jobs that are older. Source: Luma Agents API documentation, FAQ (active-job TTL of one hour)."""
-
 
 def first_gap() -> float:
     """Seconds to wait before the first question about a new job, spread so that jobs are not asked about in step."""

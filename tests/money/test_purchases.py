@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 
-from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -238,3 +238,39 @@ async def test_an_answer_that_comes_late_does_not_undo_a_job_s_end(desk) -> None
 
     assert [row["status"] for row in desk.rows()] == ["failed"]
     assert (await desk.call("get_account"))["spent_24h_usd"] == 0
+
+
+async def test_an_unfinished_job_that_luma_does_not_find_is_not_bought_again_within_the_hour(desk) -> None:
+    made = await desk.video("[sandbox:stuck]", wait_s=0)
+    await anyio.sleep(60)
+    del desk.world.jobs[made["generation_id"]]
+
+    said = await desk.refusal("generate_video", prompt="[sandbox:stuck]", wait_s=0)
+    assert "the same call buys nothing yet; another take would" in said
+    assert desk.charges == 1
+    await anyio.sleep(3600)
+
+    assert "reused" not in await desk.video("[sandbox:stuck]", wait_s=0)
+
+
+async def test_a_long_wait_in_which_luma_turns_out_to_have_taken_nothing_ends_as_a_refusal(open_desk) -> None:
+    async with open_desk(LUMA_MCP_WAIT_S="110") as desk:
+        desk.world.faults.append(Fault("status", status=502))
+
+        said = await desk.refusal("generate_video", prompt="a quiet lake")
+
+        assert "nothing was charged. Make the same call again to buy it." in said
+        assert "reused" not in await desk.video()
+
+
+async def test_a_lost_purchase_is_shown_with_what_holds_after_a_day(agents_desk) -> None:
+    agents_desk.wire.after.append(httpx.ReadTimeout("slow"))
+    lost = await agents_desk.video()
+    assert "counts in the budget for 24 hours. The same call buys nothing meanwhile; take=2" in lost["warnings"][0]
+    await anyio.sleep(25 * 3600)
+
+    waited = await agents_desk.call("wait_for_generations", generation_ids=[lost["request_id"]])
+
+    [warning] = waited["generations"][0]["warnings"]
+    assert "The same call buys it again." in warning
+    assert "budget" not in warning

@@ -55,6 +55,25 @@ async def test_a_wait_is_taken_up_by_id_and_ends_when_all_have_ended(desk) -> No
     assert all(one["file_path"] for one in second["generations"])
 
 
+@pytest.mark.parametrize("known_as", ["link", "upper", "path", "request"])
+async def test_a_wait_for_a_generation_named_in_another_way_goes_on_by_its_id(desk, known_as: str) -> None:
+    desk.world.seconds = 60
+    made = await desk.video(wait_s=0)
+    url = "https://example.com/clip.mp4"
+    desk.change("UPDATE purchases SET media_url = ?", url)
+    name = {
+        "link": url,
+        "upper": made["generation_id"].upper(),
+        "path": f"/elsewhere/a-lake-{made['generation_id']}.mp4",
+        "request": desk.rows()[0]["id"],
+    }[known_as]
+
+    waited = await desk.call("wait_for_generations", generation_ids=[name], wait_s=1)
+
+    assert waited["finished"] is False
+    assert waited["next_step"] == f'wait_for_generations(generation_ids=["{made["generation_id"]}"])'
+
+
 async def test_a_job_of_ninety_seconds_takes_a_client_that_cuts_at_sixty_three_calls_at_most_and_one_purchase(
     desk,
 ) -> None:

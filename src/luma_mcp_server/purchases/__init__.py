@@ -24,7 +24,7 @@ from ..errors import (
     Refused,
     TooManyRequests,
 )
-from ..models import Api, Generation
+from ..models import MAX_JOB_AGE_S, Api, Generation
 from .purchase import Purchase
 from .reconcile import LOOKS_S, ListPage, reconcile
 
@@ -106,7 +106,13 @@ class Purchases:
             try:
                 with anyio.CancelScope(deadline=until):
                     generation = await self.get(earlier.generation_id)
-            except NotFound:
+            except NotFound as missing:
+                if not earlier.finished and earlier.age(self._now()) < MAX_JOB_AGE_S:
+                    # Perhaps Luma's trouble, and not the user's deletion: that must not buy it twice.
+                    raise LumaServerError(
+                        f"{missing} It was unfinished when last seen, so the same call buys nothing yet; another take "
+                        "would."
+                    ) from missing
                 await self.journal.record_deleted(earlier.generation_id)
             except LumaServerError as failure:
                 error = failure
@@ -139,6 +145,8 @@ class Purchases:
                     bought = await self._answered(purchase, flight, until)
                     if flight.generation and bought.generation_id is None:  # the journal could not be written
                         bought = replace(bought, status="accepted", generation_id=flight.generation.generation_id)
+                    if bought.status == "rejected":
+                        raise Refused(f"{bought.note} Make the same call again to buy it.")
                     return PurchaseResult(bought, flight.generation, flight.error)
                 if earlier := await self.find_reusable(purchase, until):
                     return earlier

@@ -39,7 +39,8 @@ def idempotency_key(request: Request) -> str:
         source = value.generation_id or (value.file.digest if value.file else value.url)
         return {"source": source, "weight": value.weight}
 
-    fields = {name: identified(value) for name, value in vars(request).items()}
+    # A field at its default counts as absent, so that a new field changes no key.
+    fields = {name: identified(value) for name, value in request if value != type(request).model_fields[name].default}
     text = json.dumps([type(request).__name__, fields], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

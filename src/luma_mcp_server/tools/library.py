@@ -74,12 +74,18 @@ async def wait_for_generations(
         raise next(iter(failed.values()))
     shown = {name: present(services, one) for name, one in found.items()}
     shown |= {name: _unavailable(name, error) for name, error in failed.items()}
-    unfinished = [name for name in names if shown[name].next_step == wait_for(name)]
+    unfinished = list(dict.fromkeys(filter(None, (_to_wait_for(name, shown[name]) for name in names))))
     return Waited(
         generations=tuple(shown[name] for name in names),
         finished=not unfinished,
         next_step=wait_for(*unfinished) if unfinished else None,
     )
+
+
+def _to_wait_for(name: str, shown: Generation) -> str | None:
+    """What to go on waiting for by, where the next step is to wait: its id, however the caller named it."""
+    known_as = shown.generation_id or shown.request_id or name
+    return known_as if shown.next_step == wait_for(known_as) else None
 
 
 def _unavailable(name: str, error: LumaServerError) -> Generation:

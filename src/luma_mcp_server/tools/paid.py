@@ -10,15 +10,15 @@ import anyio
 from ..apis import LumaApi
 from ..catalog import api_of, candidates
 from ..errors import InvalidRequest, JournalUnusable, LumaServerError, Refused, TooManyRequests, refuse
-from ..models import Generation, MediaType, Request, media_in
-from ..poller import MAX_JOB_AGE_S, first_gap
+from ..models import MAX_JOB_AGE_S, Generation, MediaType, Request, media_in
+from ..poller import first_gap
 from ..pricing import estimate, upper_bound
 from ..purchases import PurchaseResult
 from ..purchases.idempotency import normalized
 from ..purchases.purchase import Purchase
 from .call import ANSWER_S, Call
 from .confirmation import confirm_price, describe
-from .results import is_overdue, label, present, unknown_result
+from .results import is_overdue, label, next_take, present, unknown_result
 from .services import Services
 from .sources import before_purchase, upload_files
 from .waiting import refresh, save, wait
@@ -167,7 +167,7 @@ async def _running(services: Services) -> list[Purchase]:
 async def _bought_before(services: Services, purchase: Purchase) -> str:
     age = max(0.0, purchase.age(services.now()))
     ago = f"{age:.0f} s" if age < 120 else f"{age / 60:.0f} min"
-    take = await services.journal.next_take(purchase)
+    take = await next_take(services, purchase)
     return (
         f"An earlier call bought this {ago} ago: nothing was charged for this one. For another version call again with "
         f"take={take}."

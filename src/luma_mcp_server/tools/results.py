@@ -1,10 +1,11 @@
 """How a generation is shown: with what this server knows beside what Luma says."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from ..models import Generation, plain_text
-from ..poller import MAX_JOB_AGE_S
+from ..errors import JournalUnusable
+from ..models import MAX_JOB_AGE_S, Generation, plain_text
 from ..purchases.purchase import Purchase
 from ..settings import AGENTS_KEYS_PAGE
 from .services import Services
@@ -56,20 +57,32 @@ def label(purchase: Purchase) -> str:
     return f"{purchase.generation_id or purchase.id}: {start}"
 
 
+async def next_take(services: Services, purchase: Purchase) -> int:
+    """A take that would buy another version: the next one, where the journal can't say."""
+    with suppress(JournalUnusable):
+        return await services.journal.next_take(purchase)
+    return purchase.take + 1
+
+
 async def unknown_result(services: Services, purchase: Purchase, trouble: Exception | None = None) -> Generation:
     """A purchase of which nobody knows yet whether Luma has taken it; without `trouble` the answer may still come."""
     pending = purchase.status == "submitting" and trouble is None
-    same = "The same call buys nothing meanwhile"
+    counts = purchase.answers(services.now())
+    same = "The same call buys nothing meanwhile" if counts else "The same call buys it again"
     why = f"Luma has not answered yet: nobody knows whether it was taken and charged. {same}."
     if not pending:
         lost = trouble or purchase.note or "Luma's answer was lost: the job may have been taken and charged."
         todo = (
-            f"This API has no list to find it in: look at {AGENTS_KEYS_PAGE}. It counts in the budget for 24 hours."
+            f"This API has no list to find it in: look at {AGENTS_KEYS_PAGE}."
             if purchase.api == "agents"
             else "Luma's list is searched for it while you wait."
         )
-        take = await services.journal.next_take(purchase)
-        why = f"{lost} {todo} {same}; take={take} would, perhaps a second one."
+        why = f"{lost} {todo} {same}."
+        if counts:
+            take = await next_take(services, purchase)
+            why = (
+                f"{lost} {todo} It counts in the budget for 24 hours. {same}; take={take} would, perhaps a second one."
+            )
     return Generation(
         request_id=purchase.id,
         api=purchase.api,

@@ -36,8 +36,8 @@ async def wait(
     if isinstance(watch.error, NotFound):
         raise watch.error
     if watch.error is not None:
-        warnings = (*(generation.warnings or ()), f"The job goes on, but this state is old. {watch.error}")
-        return generation.with_(warnings=warnings)
+        why = str(watch.error) if isinstance(watch.error, LumaServerError) else type(watch.error).__name__
+        return _warned(generation, f"The job goes on, but this state is old. {why}")
     return generation
 
 
