@@ -94,7 +94,7 @@ class Agency:
         return answer.status_code, answer.json()["detail"]
 
     async def start(self, type: str = "image", **fields: object) -> luma_agents.types.Generation:  # noqa: A002 - Luma's own word
-        model = "uni-1" if type in ("image", "image_edit") else "ray-3.2"
+        model = "uni-1" if type in ("image", "image_edit", "layering") else "ray-3.2"
         return await self.luma.generations.create(**{"prompt": "a quiet lake", "model": model, "type": type, **fields})
 
     async def made(self, type: str = "image", **fields: object) -> luma_agents.types.Generation:  # noqa: A002 - Luma's own word

@@ -43,8 +43,9 @@ async def test_every_type_answers_in_the_words_of_the_sdk(agency: Agency) -> Non
         await agency.start("video_edit", source=CLIP, video={"edit": {"auto_controls": True}, "start_frame": PICTURE}),
         await agency.start("video_edit", source=CLIP, video={"edit": {"controls": CONTROLS}}),
         await agency.start("video_reframe", source=CLIP, aspect_ratio="1:1", video={"resolution": "1080p"}),
+        await agency.start("layering", source=PICTURE, user_id="someone"),
     ]
-    types = ["image", "image_edit", "video", "video", "video_edit", "video_edit", "video_reframe"]
+    types = ["image", "image_edit", "video", "video", "video_edit", "video_edit", "video_reframe", "layering"]
     assert [one.type for one in made] == types
     assert {one.state for one in made} == {"queued"}
 
@@ -118,6 +119,7 @@ async def test_a_request_is_noted_with_its_name_and_without_its_media(agency: Ag
 VIDEO = {"model": "ray-3.2", "type": "video"}
 EDIT = {"model": "ray-3.2", "type": "video_edit", "source": CLIP}
 REFRAME = {"model": "ray-3.2", "type": "video_reframe", "source": CLIP, "aspect_ratio": "1:1"}
+LAYERING = {"type": "layering", "source": PICTURE}
 PROMPT = "Prompt must be between 1 and 6000 characters"
 
 
@@ -126,7 +128,12 @@ PROMPT = "Prompt must be between 1 and 6000 characters"
     [
         ({"model": "ray-2"}, "Unknown model: ray-2"),
         ({"type": "video"}, "Type 'video' is not supported for model 'uni-1'"),
-        ({"type": "layering"}, "Type 'layering' is not supported for model 'uni-1'"),
+        (LAYERING | {"model": "uni-1-max"}, "Type 'layering' is not supported for model 'uni-1-max'"),
+        (LAYERING | {"model": "ray-3.2"}, "Type 'layering' is not supported for model 'ray-3.2'"),
+        (LAYERING | {"source": None}, "source is required for type 'layering'"),
+        (LAYERING | {"prompt": ""}, "Prompt must be between 1 and 500 characters"),
+        (LAYERING | {"prompt": "a" * 501}, "Prompt must be between 1 and 500 characters"),
+        (LAYERING | {"layering": {"resolution": "4k"}}, "layering.resolution: Input should be '1k' or '2k'"),
         ({"model": "ray-3.2"}, "Type 'image' is not supported for model 'ray-3.2'"),
         ({"prompt": ""}, PROMPT),
         ({"prompt": "a" * 6001}, PROMPT),
@@ -158,7 +165,6 @@ PROMPT = "Prompt must be between 1 and 6000 characters"
             VIDEO | {"video": {"resolution": "4k"}},
             "video.resolution: Input should be '360p', '540p', '720p' or '1080p'",
         ),
-        (VIDEO | {"video": {"hdr": True}}, "HDR is not enabled for this API client"),
         (
             EDIT | {"video": {"edit": {"controls": {"depth": {"sparsity": 0.5}}}}},
             "video.edit.controls.depth: Extra inputs are not permitted",
@@ -182,6 +188,15 @@ KEYFRAME = {"keyframes": [PICTURE], "keyframe_indexes": [0]}
     ("fields", "detail"),
     [
         ({"video": {}}, "video is not supported for type 'image'"),
+        ({"layering": {"resolution": "1k"}}, "layering is not supported for type 'image'"),
+        (VIDEO | {"layering": {"resolution": "1k"}}, "layering is not supported for type 'video'"),
+        (LAYERING | {"aspect_ratio": "1:1"}, "aspect_ratio is not supported for type 'layering'"),
+        (LAYERING | {"image_ref": [PICTURE]}, "image_ref is not supported for type 'layering'"),
+        (LAYERING | {"output_format": "png"}, "output_format is not supported for type 'layering'"),
+        (LAYERING | {"style": "manga"}, "style is not supported for type 'layering'"),
+        (LAYERING | {"web_search": True}, "web_search is not supported for type 'layering'"),
+        (LAYERING | {"video": {}}, "video is not supported for type 'layering'"),
+        (LAYERING | {"source": CLIP}, "source: content-type is not an image"),
         ({"style": "manga", "aspect_ratio": "16:9"}, "style 'manga' requires a portrait aspect_ratio"),
         (VIDEO | {"image_ref": [PICTURE]}, "image_ref is not supported for type 'video'"),
         (EDIT | {"video": {"loop": True}}, "loop is not supported for type 'video_edit'"),
@@ -201,7 +216,14 @@ KEYFRAME = {"keyframes": [PICTURE], "keyframe_indexes": [0]}
         (VIDEO | {"video": {"loop": True, **KEYFRAME}}, "keyframes is not supported with loop"),
         (VIDEO | {"video": {"start_frame": PICTURE, **KEYFRAME}}, "start_frame is not supported with keyframes"),
         (VIDEO | {"video": {"resolution": "540p", "hdr": True}}, "hdr is not supported with 540p"),
+        (VIDEO | {"video": {"resolution": "360p", "hdr": True}}, "hdr is not supported with 360p"),
+        (
+            VIDEO | {"video": {"hdr": True, "start_frame": {"generation_id": "x"}}},
+            "hdr is not supported with extension",
+        ),
         (VIDEO | {"video": {"exr_export": True}}, "exr_export requires hdr"),
+        (EDIT | {"video": {"exr_export": True}}, "exr_export requires hdr"),
+        (REFRAME | {"video": {"exr_export": True}}, "exr_export is not supported for type 'video_reframe'"),
         (
             VIDEO | {"video": {"start_frame": {"generation_id": "x"}, "end_frame": PICTURE}},
             "An extension takes no other frame",
@@ -220,6 +242,22 @@ KEYFRAME = {"keyframes": [PICTURE], "keyframe_indexes": [0]}
         ),
         (
             EDIT | {"video": {"edit": {"auto_controls": True, "strength": "flex_1"}}},
+            "auto_controls is not supported with strength or controls",
+        ),
+        (
+            EDIT | {"video": {"edit": {"keyframes": [PICTURE], "keyframe_indexes": [0, 1]}}},
+            "edit.keyframes and keyframe_indexes differ in length",
+        ),
+        (
+            EDIT | {"video": {"edit": {"keyframe_indexes": [0]}}},
+            "edit.keyframes and keyframe_indexes differ in length",
+        ),
+        (
+            EDIT | {"video": {"edit": {"keyframes": [PICTURE], "keyframe_indexes": [433]}}},
+            "edit.keyframes: keyframe_indexes must be between 0 and 432",
+        ),
+        (
+            EDIT | {"video": {"edit": {"auto_controls": True, "controls": CONTROLS}}},
             "auto_controls is not supported with strength or controls",
         ),
         (

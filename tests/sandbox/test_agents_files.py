@@ -4,6 +4,7 @@ import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import luma_agents
 import pytest
@@ -140,13 +141,63 @@ async def test_the_list_shows_the_newest_first_page_by_page(agency: Agency) -> N
     assert ([file.id for file in rest.data], rest.has_more, rest.next_cursor) == ([ids[0]], False, None)
 
 
+async def test_the_list_can_be_narrowed_to_a_purpose_or_a_state(agency: Agency) -> None:
+    ready = await agency.file(PNG, "image/png", purpose="reference")
+    pending = await agency.luma.files.create(mime_type="image/png", size_bytes=9)
+    gone = [await agency.file(PNG, "image/png") for _ in range(2)]
+    for file in gone:
+        await agency.luma.files.delete(file.id)
+    failed = await agency.file(b"plain text", "image/png", purpose="reference")
+
+    async def listed(**filters: Any) -> list[str]:
+        return [file.id for file in (await agency.luma.files.list(**filters)).data]
+
+    assert await listed() == [failed.id, gone[1].id, gone[0].id, pending.id, ready.id]
+    assert await listed(state="ready") == [ready.id]
+    assert await listed(state="pending") == [pending.id]
+    assert await listed(purpose="reference") == [failed.id, ready.id]
+    assert await listed(purpose="reference", state="failed") == [failed.id]
+    page = await agency.luma.files.list(state="deleted", limit=1)
+    assert ([file.id for file in page.data], page.has_more) == ([gone[1].id], True)
+    assert await listed(state="deleted", limit=1, cursor=page.next_cursor) == [gone[0].id]
+
+
+async def test_a_deleted_file_can_still_be_read_about_but_not_used(agency: Agency) -> None:
+    file = await agency.file(PNG, "image/png", filename="lake.png", user_id="someone")
+    used = await agency.start(image_ref=[{"file_id": file.id}])
+    deleted = datetime.fromtimestamp(agency.clock.now, UTC)
+    for _ in range(2):
+        assert (await agency.luma.files.with_raw_response.delete(file.id)).status_code == 204
+        agency.clock.now += 5
+    known = await agency.luma.files.get(file.id)
+    shown = (known.state, known.deleted_at, known.filename, known.user_id)
+    assert shown == ("deleted", deleted, "lake.png", "someone")
+    body = {"prompt": "red", "image_ref": [{"file_id": file.id}]}
+    assert await agency.refusal(**body) == (400, "image_ref[0]: file is deleted")
+    assert (await agency.luma.generations.get(used.id)).state == "completed"
+    assert [one["state"] for one in agency.world.report()["files"]] == ["deleted"]
+
+
+async def test_a_file_is_gone_once_it_expires(agency: Agency) -> None:
+    end = datetime.fromtimestamp(agency.clock.now + 60, UTC)
+    file = await agency.file(PNG, "image/png", expires_at=end)
+    assert (file.state, file.expires_at, file.deleted_at) == ("ready", end, None)
+    agency.clock.now += 58
+    file = await agency.luma.files.get(file.id)
+    assert (file.state, file.expires_at, file.deleted_at) == ("deleted", end, end)
+    refused = (400, "source: file is deleted")
+    assert await agency.refusal(type="layering", prompt="red", source={"file_id": file.id}) == refused
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
         ("limit=0", "limit: Input should be greater than or equal to 1"),
         ("limit=101", "limit: Input should be less than or equal to 100"),
         ("cursor=somewhere", "Invalid cursor"),
-        ("state=ready", "state: Extra inputs are not permitted"),
+        ("state=lost", "state: Input should be 'pending', 'ready', 'failed' or 'deleted'"),
+        ("purpose=mask", "purpose: Input should be 'input' or 'reference'"),
+        ("order=asc", "order: Extra inputs are not permitted"),
     ],
 )
 async def test_a_list_outside_its_bounds_is_refused(agency: Agency, query: str, detail: str) -> None:
@@ -161,6 +212,8 @@ async def test_a_list_outside_its_bounds_is_refused(agency: Agency, query: str, 
         ({"mime_type": "image/png", "size_bytes": 5 * 1024**3 + 1}, "size_bytes"),
         ({"mime_type": "picture", "size_bytes": 9}, "mime_type"),
         ({"mime_type": "image/png", "size_bytes": 9, "file": "bytes"}, "file"),
+        ({"mime_type": "image/png", "size_bytes": 9, "purpose": "mask"}, "purpose"),
+        ({"mime_type": "image/png", "size_bytes": 9, "expires_at": "tomorrow"}, "expires_at"),
     ],
 )
 async def test_a_file_that_cannot_be_is_refused(agency: Agency, body: dict[str, object], place: str) -> None:
@@ -169,6 +222,6 @@ async def test_a_file_that_cannot_be_is_refused(agency: Agency, body: dict[str, 
 
 
 async def test_an_unknown_file_is_not_found(agency: Agency) -> None:
-    for call in (agency.luma.files.get, agency.luma.files.complete):
+    for call in (agency.luma.files.get, agency.luma.files.complete, agency.luma.files.delete):
         with pytest.raises(luma_agents.NotFoundError, match="File not found"):
             await call("x/../y")

@@ -18,6 +18,7 @@ REFRAME = {"generation_type": "reframe_video", "aspect_ratio": "1:1", "media": C
 PICTURE = {"url": "https://example.com/picture.jpg"}
 AGENTS_CLIP = CLIP | {"media_type": "video/mp4"}
 MODERATED = "Generation output was flagged by our content moderation system."
+KEYFRAME = {"keyframes": [PICTURE], "keyframe_indexes": [240]}
 AGENTS_REFRAME = {"source": AGENTS_CLIP, "aspect_ratio": "1:1"}
 
 
@@ -109,6 +110,14 @@ async def test_dream_machine_limits_videos_and_images_separately(
         ("video", {"video": {"resolution": "1080p", "duration": "10s"}}, 360),
         ("video_edit", {"source": AGENTS_CLIP}, 108),
         ("video_edit", {"source": AGENTS_CLIP, "video": {"resolution": "360p"}}, 54),
+        ("video", {"video": {"hdr": True}}, 60),
+        ("video", {"video": {"hdr": True, "exr_export": True, "resolution": "1080p"}}, 360),
+        ("video", {"video": {"hdr": True, "duration": "10s", **KEYFRAME}}, 180),
+        ("video_edit", {"source": AGENTS_CLIP, "video": {"resolution": "360p", "hdr": True}}, 108),
+        ("video_edit", {"source": AGENTS_CLIP, "video": {"hdr": True, "exr_export": True}}, 324),
+        ("layering", {"source": PICTURE, "prompt": "even"}, 15),
+        ("layering", {"source": PICTURE, "prompt": "odd"}, 20),
+        ("layering", {"source": PICTURE, "prompt": "even", "layering": {"resolution": "2k"}}, 30),
         ("video_reframe", AGENTS_REFRAME, 60),
         ("video_reframe", AGENTS_REFRAME | {"video": {"resolution": "1080p"}}, 180),
     ],

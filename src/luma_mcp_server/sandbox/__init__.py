@@ -128,11 +128,11 @@ async def _media(request: Request) -> Response:
     problem = world.link_problem(f"media/{job_id}/{name}", request.query_params)
     refuse_storage(problem, 403, "AccessDenied", problem)
     job = world.jobs.get(job_id)
-    if job is None or name not in job.files.values():
+    if job is None or name not in [file for _, file in job.files]:
         raise HTTPException(404)
-    drawn = world.draw and pictures.can_draw()
-    data = await run_in_threadpool(pictures.draw, job.picture, name) if drawn else pictures.bundled(name)
-    return Response(data, media_type=mimetypes.guess_type(name)[0])
+    data = await run_in_threadpool(pictures.draw, job.picture, name) if world.draws else pictures.bundled(name)
+    # Not every system knows EXR.
+    return Response(data, media_type="image/aces" if name.endswith(".exr") else mimetypes.guess_type(name)[0])
 
 
 async def _add_faults(request: Request) -> Response:

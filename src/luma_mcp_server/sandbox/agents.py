@@ -11,15 +11,17 @@ import ipaddress
 import math
 import mimetypes
 import uuid
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import agents_bodies as bodies
+from . import pictures
 from .pictures import Picture
 from .world import LINK_SECONDS, Job, Output, Sandbox, refuse, refuse_storage, timestamp
 
@@ -34,6 +36,10 @@ GENERATE_CENTS = {"360p": 6.0, "540p": 15.0, "720p": 30.0, "1080p": 120.0}
 EDIT_CENTS = {"360p": 54.0, "540p": 72.0, "720p": 108.0, "1080p": 216.0}
 REFRAME_CENTS_PER_SECOND = {"360p": 3.0, "540p": 6.0, "720p": 12.0, "1080p": 36.0}
 IMAGE_CENTS, REFERENCE_CENTS = {"uni-1": 4.04, "uni-1-max": 10.0}, 0.3
+# How many times as much a clip costs in HDR, and with an EXR too. Source: pricing
+HDR_FACTOR, EXR_FACTOR = 2, 3
+# Luma publishes no price for layers: nominal amounts, so that the ledger shows them.
+LAYER_CENTS = {"1k": 5.0, "2k": 10.0}
 
 HEAD_BYTES = 64
 INGEST_SECONDS = 2.0
@@ -73,20 +79,30 @@ class StoredFile:
     size: int = 0
     sha256: str = ""
     completed_at: float | None = None
+    deleted_at: float | None = None
+
+    def gone_at(self, now: float) -> float | None:
+        """When it was deleted, or expired: Luma may delete it then, and the sandbox does."""
+        expires = self.asked.expires_at.timestamp() if self.asked.expires_at else math.inf
+        gone = min(expires, math.inf if self.deleted_at is None else self.deleted_at)
+        return gone if gone <= now else None
 
     def state(self, now: float) -> str:
+        if self.gone_at(now) is not None:
+            return "deleted"
         if self.completed_at is None or now < self.completed_at + self.ingest_seconds:
             return "pending"
         return "ready" if same_type(self.asked.mime_type, sniffed(self.head)) else "failed"
 
     def shown(self, now: float) -> dict[str, Any]:
         """Source: luma-agents 0.5.0 types/file.py"""
-        state = self.state(now)
+        state, gone = self.state(now), self.gone_at(now)
         return {
             "id": self.id,
             "created_at": timestamp(self.created_at),
             "state": state,
             "failure_reason": "File is not an image or video of its media type" if state == "failed" else None,
+            "deleted_at": None if gone is None else timestamp(gone),
             **self.asked.model_dump(mode="json"),
         }
 
@@ -96,7 +112,7 @@ class StoredFile:
 
 
 def routes(world: Sandbox) -> list[Route]:
-    """Source: luma-agents 0.5.0 resources. There is no list of generations. Deleting files is left out."""
+    """Source: luma-agents 0.5.0 resources. There is no list of generations."""
     api = Agents(world)
     return [
         Route("/generations", api.create, methods=["POST"]),
@@ -105,6 +121,7 @@ def routes(world: Sandbox) -> list[Route]:
         Route("/files", api.list_files, methods=["GET"]),
         Route("/files/{id:path}/complete", api.complete_file, methods=["POST"]),
         Route("/files/{id:path}", api.get_file, methods=["GET"]),
+        Route("/files/{id:path}", api.delete_file, methods=["DELETE"]),
     ]
 
 
@@ -125,13 +142,14 @@ class Agents:
     async def create(self, request: Request) -> Response:
         body = bodies.Generation.model_validate_json(await request.body())
         body.check()
+        refuse(body.video.hdr and not self.world.hdr_access, 400, "HDR is not enabled for this API client")
         sources = {place: self._look_at(place, ref, wanted) for place, ref, wanted in body.references()}
         picture, cents = self._order(body, sources)
         job = self.world.buy(request, "agents", body, body.model, picture, cents)
-        return JSONResponse(self._generation(request, job), 201)
+        return JSONResponse(await self._generation(request, job), 201)
 
     async def get(self, request: Request) -> Response:
-        return JSONResponse(self._generation(request, self.world.find(request.path_params["id"], "agents")))
+        return JSONResponse(await self._generation(request, self.world.find(request.path_params["id"], "agents")))
 
     async def create_file(self, request: Request) -> Response:
         asked = bodies.NewFile.model_validate_json(await request.body())
@@ -156,36 +174,70 @@ class Agents:
     async def get_file(self, request: Request) -> Response:
         return JSONResponse(self._file(request.path_params["id"]).shown(self.world.clock()))
 
+    async def delete_file(self, request: Request) -> Response:
+        """What is known of the file stays readable."""
+        file = self._file(request.path_params["id"])
+        file.deleted_at = file.deleted_at or self.world.clock()
+        return Response(status_code=204)
+
     async def list_files(self, request: Request) -> Response:
         """Newest first."""
         page, newest_first = bodies.FilePage.model_validate(dict(request.query_params)), [*self.world.files][::-1]
         refuse(page.cursor and page.cursor not in newest_first, 400, "Invalid cursor")
         ids = newest_first[newest_first.index(page.cursor) + 1 :] if page.cursor else newest_first
-        shown, more = ids[: page.limit], len(ids) > page.limit
-        data = [self.world.files[name].shown(self.world.clock()) for name in shown]
-        return JSONResponse({"data": data, "has_more": more, "next_cursor": shown[-1] if more else None})
+        files = [self.world.files[name].shown(self.world.clock()) for name in ids]
+        for name, wanted in page.model_dump(include={"purpose", "state"}, exclude_none=True).items():
+            files = [file for file in files if file[name] == wanted]
+        data, more = files[: page.limit], len(files) > page.limit
+        return JSONResponse({"data": data, "has_more": more, "next_cursor": data[-1]["id"] if more else None})
 
     def _order(self, body: bodies.Generation, sources: dict[str, Picture | None]) -> tuple[Picture, float]:
         """What will be made, and for how many cents. A source from elsewhere is not looked at: 5 s of 16:9."""
-        ratio, size = body.aspect_ratio or "16:9", body.video.resolution
-        source = sources.get("source") or Picture("", seconds=5.0)
+        known = sources.get("source")
+        source = known or Picture("", seconds=5.0)
+        if body.type == bodies.LAYERING:
+            size = (body.layering or {}).get("resolution", "1k")
+            prompt, count = known.prompt if known else body.prompt, pictures.layer_count(body.prompt)
+            picture = Picture(prompt, source.aspect_ratio, size, format="png", layers=count, gray=source.gray)
+            return picture, count * LAYER_CENTS[size]
         if body.output == "image":
             cents = IMAGE_CENTS[body.model] + REFERENCE_CENTS * (len(body.image_ref) + bool(body.source))
-            shape = ratio if body.type == "image" else source.aspect_ratio
-            return Picture(body.prompt, shape, format="jpg" if body.output_format == "jpeg" else "png"), round(cents, 2)
-        seconds = source.seconds
+            shape = (body.aspect_ratio if body.type == "image" else source.aspect_ratio) or "16:9"
+            kind: Literal["jpg", "png"] = "jpg" if body.output_format == "jpeg" else "png"
+            return Picture(body.prompt, shape, format=kind, gray=body.style == "manga"), round(cents, 2)
+        if known and body.video.edit:
+            body.video.edit.check("edit.keyframes", known.seconds)
+        return self._clip(body, sources, source)
+
+    def _clip(
+        self, body: bodies.Generation, sources: dict[str, Picture | None], source: Picture
+    ) -> tuple[Picture, float]:
+        video, edit, position = body.video, body.video.edit or bodies.Edit(), body.video.source_position
+        size, ratio, seconds = video.resolution, body.aspect_ratio or "16:9", source.seconds
         if body.type == "video":
             clip = (sources.get("video.start_frame") or sources.get("video.end_frame")) if body.extends else None
             ratio, seconds = (clip.aspect_ratio, clip.seconds) if clip else (ratio, 0.0)
-            seconds += body.video.seconds
-            cents = GENERATE_CENTS[size] * (3 if body.video.duration == "10s" else 1)
+            seconds += video.seconds
+            cents = GENERATE_CENTS[size] * (3 if video.duration == "10s" else 1)
         elif body.type == "video_edit":
             ratio, cents = source.aspect_ratio, EDIT_CENTS[size] * math.ceil(seconds / 5)
         else:
             cents = REFRAME_CENTS_PER_SECOND[size] * math.ceil(seconds)
         longest = LONGEST_SECONDS[body.type]
         refuse(seconds > longest, 422, f"Type '{body.type}' supports up to {longest} seconds of video")
-        return Picture(body.prompt, ratio, size, seconds), cents
+        indexes = video.keyframe_indexes or edit.keyframe_indexes or []
+        guides = [picture for place, picture in sources.items() if "keyframes[" in place]
+        picture = Picture(
+            body.prompt,
+            ratio,
+            size,
+            seconds,
+            exr=bool(video.exr_export),
+            notes=", ".join([*(["HDR"] if video.hdr else []), *edit.notes]),
+            place=(position.x_norm, position.y_norm, position.w_norm, position.h_norm) if position else None,
+            keyframes=tuple(zip(indexes, guides, strict=True)),
+        )
+        return picture, cents * (EXR_FACTOR if video.exr_export else HDR_FACTOR if video.hdr else 1)
 
     def _file(self, file_id: str, status: int = 404, place: str = "") -> StoredFile:
         file: StoredFile | None = self.world.files.get(file_id)
@@ -236,17 +288,30 @@ class Agents:
             refuse(True, 422, f"{place}: invalid base64 data")
         refuse(not same_type(media_type, sniffed(content)), 422, f"{place}: content-type is not {media_type}")
 
-    def _generation(self, request: Request, job: Job) -> dict[str, Any]:
+    async def _generation(self, request: Request, job: Job) -> dict[str, Any]:
         """Source: luma-agents 0.5.0 types/generation.py; an empty output, not null: error handling"""
         common, links = self.world.shown(request, job)
         state = common["state"]
+        output: list[dict[str, Any]] = [{"type": kind, "url": url} for kind, url in links]
+        if links and job.picture.layers:
+            layers = await run_in_threadpool(self._layers, job.picture)
+            output = [one | {"layer": layer} for one, layer in zip(output, layers, strict=True)]
         return {
             **common,
             "state": "processing" if state == "dreaming" else state,
             "type": job.request["type"],
-            "output": [{"type": job.output, "url": links[job.output]}] if links else [],
+            "output": output,
             "failure_code": job.failure_code if state == "failed" else None,
         }
+
+    def _layers(self, picture: Picture) -> list[dict[str, Any]]:
+        """Source: luma-agents 0.5.0 types/generation_output.py; its bounds: luma-agents-go 0.6.0"""
+        shown = []
+        for index, (label, description, alpha_hint) in enumerate(pictures.LAYERS[picture.layers]):
+            layer = {"index": index, "label": label, "description": description, "alpha_hint": alpha_hint}
+            bounds = pictures.layers(picture)[index][1] if self.world.draws else pictures.bundled_bounds()
+            shown.append(layer | ({"bounds": bounds} if self.world.bounds else {}))
+        return shown
 
 
 async def receive(request: Request) -> Response:

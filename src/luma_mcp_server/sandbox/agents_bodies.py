@@ -8,30 +8,33 @@ not give are our own. What they leave open is accepted, but image parameters are
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from .bodies import Body, Share, Strength
 from .world import Output, refuse
 
 IMAGE_TYPES = ("image", "image_edit")
+LAYERING = "layering"
 VIDEO_TYPES = ("video", "video_edit", "video_reframe")
-# Source: luma-agents 0.5.0 types/model.py. Layering is not granted to the sandbox's key.
-MODELS = {"uni-1": IMAGE_TYPES, "uni-1-max": IMAGE_TYPES, "ray-3.2": VIDEO_TYPES}
+# Source: luma-agents 0.5.0 types/model.py and generation_create_params.py
+MODELS = {"uni-1": (*IMAGE_TYPES, LAYERING), "uni-1-max": IMAGE_TYPES, "ray-3.2": VIDEO_TYPES}
 # Source: error handling, and video generation. An edit keeps the ratio of its source, whatever is asked.
 VIDEO_RATIOS = "1:1 16:9 21:9 3:4 4:3 9:16"
 RATIOS = {"image": "1:1 1:2 1:3 16:9 2:1 2:3 3:1 3:2 9:16", "video": VIDEO_RATIOS, "video_reframe": VIDEO_RATIOS}
 MANGA_RATIOS = (None, "2:3", "9:16", "1:2", "1:3")
 # Source: FAQ, "How many reference images can I pass?"
 REFERENCES = {"image": 9, "image_edit": 8}
-# Source: video generation, editing and reframing: the optional fields of each type. None takes `layering` yet.
+# Source: luma-agents 0.5.0 types; video generation, editing and reframing: the optional fields of each type
 TAKES = {
-    "image": "image_ref style output_format web_search",
-    "image_edit": "image_ref style output_format web_search",
-    "video": "video loop keyframes start_frame end_frame hdr exr_export",
-    "video_edit": "video start_frame hdr exr_export edit",
-    "video_reframe": "video source_position",
+    "image": "aspect_ratio image_ref style output_format web_search",
+    "image_edit": "aspect_ratio image_ref style output_format web_search",
+    "video": "aspect_ratio video loop keyframes start_frame end_frame hdr exr_export",
+    "video_edit": "aspect_ratio video start_frame hdr exr_export edit",
+    "video_reframe": "aspect_ratio video source_position",
+    LAYERING: "layering",
 }
-OPTIONAL = {"layering", *" ".join(TAKES.values()).split()}
+OPTIONAL = set(" ".join(TAKES.values()).split())
+# For type=video. Whether an edit can be HDR below 720p is contradictory, so it passes.
 # Source: luma-agents 0.5.0 types/video_options_param.py; video generation, "Constraint matrix"
 EXCLUSIONS = """
     10s+hdr 10s+start_frame 10s+end_frame 10s+loop loop+hdr loop+end_frame loop+keyframes keyframes+start_frame
@@ -43,6 +46,8 @@ LONGEST_EDIT_SECONDS = 18
 
 Place = Annotated[float, Field(ge=-2, le=2)]
 Size = Annotated[float, Field(ge=0, le=2)]
+Purpose = Literal["input", "reference"]
+FileState = Literal["pending", "ready", "failed", "deleted"]
 
 
 class MediaRef(Body):
@@ -88,6 +93,12 @@ class Edit(Anchored):
     strength: Strength | None = None
     controls: dict[str, Control] | None = None
 
+    @property
+    def notes(self) -> list[str]:
+        """How the source is to be kept, in a few words."""
+        active = [name for name, control in (self.controls or {}).items() if control.enabled is not False]
+        return [note for note in ("auto controls" * bool(self.auto_controls), self.strength, *active) if note]
+
 
 class SourcePosition(Body):
     x_norm: Place
@@ -128,7 +139,7 @@ class Generation(Body):
 
     @property
     def output(self) -> Output:
-        return "image" if self.type in IMAGE_TYPES else "video"
+        return "video" if self.type in VIDEO_TYPES else "image"
 
     @property
     def extends(self) -> bool:
@@ -160,7 +171,8 @@ class Generation(Body):
         kind, ratio = self.type, self.aspect_ratio
         refuse(self.model not in MODELS, 400, f"Unknown model: {self.model}")
         refuse(kind not in MODELS[self.model], 400, f"Type '{kind}' is not supported for model '{self.model}'")
-        refuse(not 1 <= len(self.prompt) <= 6000, 400, "Prompt must be between 1 and 6000 characters")
+        longest = 500 if kind == LAYERING else 6000
+        refuse(not 1 <= len(self.prompt) <= longest, 400, f"Prompt must be between 1 and {longest} characters")
         refuse(kind == "video_reframe" and not ratio, 400, f"aspect_ratio is required for type '{kind}'")
         valid = RATIOS.get(kind, ratio or "").split()
         refuse(ratio and ratio not in valid, 400, f"Invalid aspect_ratio '{ratio}'. Valid: {', '.join(valid)}")
@@ -181,12 +193,12 @@ class Generation(Body):
         manga = kind == "image" and self.style == "manga"
         refuse(manga and self.aspect_ratio not in MANGA_RATIOS, 422, "style 'manga' requires a portrait aspect_ratio")
         if kind == "video":
-            given |= {video.duration, video.resolution, "extension" if self.extends else ""}
+            # With keyframes a clip may last 10 s and be HDR. Source: luma-agents 0.5.0 types/video_options_param.py
+            given |= {video.resolution, "extension" if self.extends else "", "" if video.keyframes else video.duration}
             for one, other in (pair.split("+") for pair in EXCLUSIONS.split()):
                 refuse({one, other} <= given, 422, f"{other} is not supported with {one}")
             refuse(self.extends and {"start_frame", "end_frame"} <= given, 422, "An extension takes no other frame")
         refuse(video.exr_export and not video.hdr, 422, "exr_export requires hdr")
-        refuse(video.hdr, 400, "HDR is not enabled for this API client")
         upright = kind == "video_reframe" and self.aspect_ratio in ("9:16", "3:4")
         refuse(
             upright and video.resolution == "1080p",
@@ -207,9 +219,10 @@ class Generation(Body):
 class NewFile(Body):
     mime_type: Annotated[str, Field(pattern=r"^\w+/[\w.+-]+$")]
     size_bytes: Annotated[int, Field(ge=1, le=5 * 1024**3)]
-    purpose: Literal["input", "reference"] = "input"
+    purpose: Purpose = "input"
     filename: str | None = None
     user_id: str | None = None
+    expires_at: AwareDatetime | None = None
 
 
 class FilePage(BaseModel):
@@ -217,3 +230,5 @@ class FilePage(BaseModel):
 
     cursor: str | None = None
     limit: int = Field(25, ge=1, le=100)
+    purpose: Purpose | None = None
+    state: FileState | None = None

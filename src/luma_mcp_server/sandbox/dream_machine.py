@@ -194,4 +194,4 @@ class DreamMachine:
     def _generation(self, request: Request, job: Job) -> dict[str, Any]:
         """Source: lumaai 1.21.0 types/generation.py"""
         common, links = self.world.shown(request, job)
-        return {**common, "assets": links or None, "generation_type": job.output, "request": job.request}
+        return {**common, "assets": dict(links) or None, "generation_type": job.output, "request": job.request}

@@ -10,8 +10,10 @@ import hashlib
 import importlib.util
 import io
 import math
+import struct
 import tempfile
 import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +24,25 @@ FPS = 24
 SOUND_RATE = 48_000
 
 # The same for every ratio, like Luma's sizes for reframing. Larger clips are drawn at 720p, to save time.
-PIXELS = {"360p": 640 * 360, "540p": 960 * 540, "720p": 1280 * 720, "still": 1024 * 1024}
+PIXELS = {"360p": 640 * 360, "540p": 960 * 540, "720p": 1280 * 720, "still": 1024 * 1024, "2k": 2048 * 2048}
+
+# A set of three or four layers, front to back: label, description, edges
+CAPTION = ("caption", "White letters: the prompt, the word SANDBOX and the ratio", "soft")
+SKY = ("sky", "An evening sky above a bright horizon", "none")
+LAYERS = {
+    3: [CAPTION, ("hills", "Three ranges of hills", "hard"), SKY],
+    4: [
+        CAPTION,
+        ("near hills", "Two dark ranges of hills", "hard"),
+        ("far hills", "A pale range of hills", "hard"),
+        SKY,
+    ],
+}
+# From the front: which of the three ranges of hills are in each layer
+RANGES = {3: [range(3)], 4: [range(1, 3), range(1)]}
+
+# Frames on either side of an anchor that show its keyframe
+NEAR = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +55,18 @@ class Picture:
     seconds: float = 0.0
     audio: bool = False
     format: Literal["jpg", "png"] = "jpg"
+    gray: bool = False
+    notes: str = ""
+    layers: int = 0
+    exr: bool = False
+    place: tuple[float, float, float, float] | None = None  # left, top, width and height as shares, of an outline
+    keyframes: tuple[tuple[int, "Picture | None"], ...] = ()  # frame numbers, and what is known of the pictures
 
     @property
     def size(self) -> tuple[int, int]:
         """In pixels, both even, as H.264 requires."""
-        pixels = PIXELS.get(self.resolution, PIXELS["720p"]) if self.seconds else PIXELS["still"]
+        kind = self.resolution if self.seconds or self.resolution == "2k" else "still"
+        pixels = PIXELS.get(kind, PIXELS["720p"])
         across, down = map(int, self.aspect_ratio.split(":"))
         return round(math.sqrt(pixels * across / down) / 2) * 2, round(math.sqrt(pixels * down / across) / 2) * 2
 
@@ -50,13 +77,32 @@ def can_draw() -> bool:
 
 
 def bundled(name: str) -> bytes:
-    """The picture for an installation that cannot draw."""
+    """The file for an installation that cannot draw."""
     return (Path(__file__).parent / "assets" / f"sandbox.{name.rpartition('.')[2]}").read_bytes()
+
+
+def bundled_bounds() -> dict[str, int]:
+    width, height = struct.unpack(">II", bundled("layer.png")[16:24])
+    return _bounds((width, height), (0, 0, width, height))
+
+
+def _bounds(canvas: tuple[int, int], box: tuple[int, int, int, int]) -> dict[str, int]:
+    left, top, right, bottom = box
+    place = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+    return {"canvas_width": canvas[0], "canvas_height": canvas[1], **place}
+
+
+def layer_count(prompt: str) -> int:
+    return 3 + len(prompt) % 2
 
 
 @functools.lru_cache(maxsize=64)
 def draw(picture: Picture, name: str) -> bytes:
-    """The file of that name: MP4, JPEG or PNG by its ending."""
+    """The file of that name: MP4, JPEG, PNG or EXR by its ending. The EXR is always the bundled one."""
+    if name.endswith(".exr"):
+        return bundled(name)
+    if picture.layers:
+        return layers(picture)[int(name.removeprefix("layer-").removesuffix(".png"))][0]
     scene = paint(picture)
     if name.endswith(".mp4"):
         # A file, because moving the index to the front means reading the clip again.
@@ -71,25 +117,75 @@ def draw(picture: Picture, name: str) -> bytes:
     return data.getvalue()
 
 
+@functools.lru_cache(maxsize=8)
+def layers(picture: Picture) -> list[tuple[bytes, dict[str, int]]]:
+    """The parts of the scene front to back, each cropped to what is visible of it: a PNG and its bounds."""
+    from PIL import Image, ImageDraw
+
+    parts = [Image.new("RGBA", picture.size) for _ in range(picture.layers - 1)]
+    _write(ImageDraw.Draw(parts[0]), picture)
+    for part, ranges in zip(parts[1:], RANGES[picture.layers], strict=True):
+        _raise_hills(ImageDraw.Draw(part), picture, ranges)
+    made = []
+    for part in (*parts, _sky(picture).convert("RGBA")):
+        box = part.getchannel("A").getbbox()
+        assert box
+        data = io.BytesIO()
+        part.crop(box).save(data, "PNG", compress_level=1)
+        made.append((data.getvalue(), _bounds(picture.size, box)))
+    return made
+
+
 def paint(picture: Picture) -> "Image.Image":
     """Three ranges of hills under an evening sky, with the prompt at the bottom."""
-    from PIL import Image, ImageDraw, ImageOps
+    from PIL import ImageDraw
+
+    scene = _sky(picture)
+    pen = ImageDraw.Draw(scene)
+    _raise_hills(pen, picture, range(3))
+    if picture.place:
+        left, top, across, down = picture.place
+        corners = (left, top, left + across, top + down)
+        outline = [share * side for share, side in zip(corners, scene.size * 2, strict=True)]
+        pen.rectangle(outline, outline="white", width=min(scene.size) // 120)
+    _write(pen, picture)
+    return scene
+
+
+def _look(picture: Picture) -> tuple[int, bytes]:
+    """The scene's hue, from teal over violet to orange, and what else is left to chance."""
+    digest = hashlib.sha256(picture.prompt.encode()).digest()
+    return round(160 + digest[0] * 0.75), digest
+
+
+def _color(picture: Picture, hue: int, saturation: int, value: int) -> str:
+    return f"hsv({hue},{0 if picture.gray else saturation}%,{value}%)"
+
+
+def _sky(picture: Picture) -> "Image.Image":
+    from PIL import Image, ImageOps
 
     width, height = picture.size
-    digest = hashlib.sha256(picture.prompt.encode()).digest()
-    hue = round(160 + digest[0] * 0.75)  # from teal over violet to orange
+    hue, _ = _look(picture)
     fade = Image.linear_gradient("L").resize((width, height * 5 // 8), Image.Resampling.BICUBIC)
+    top, bottom, middle = (
+        _color(picture, hue + turn, *look) for turn, *look in ((0, 65, 40), (40, 45, 98), (20, 55, 65))
+    )
     scene = Image.new("RGB", picture.size)
-    scene.paste(ImageOps.colorize(fade, f"hsv({hue},65%,40%)", f"hsv({hue + 40},45%,98%)", f"hsv({hue + 20},55%,65%)"))
-    pen = ImageDraw.Draw(scene)
-    for number, value in enumerate((55, 33, 15)):
+    scene.paste(ImageOps.colorize(fade, top, bottom, mid=middle))
+    return scene
+
+
+def _raise_hills(pen: Any, picture: Picture, ranges: Iterable[int]) -> None:
+    width, height = picture.size
+    hue, digest = _look(picture)
+    for number in ranges:
         crest = []
         for x in range(0, width + 4, 4):
             waves = (math.sin(math.tau * often * x / width + digest[4 * number + often]) / often for often in (1, 2, 3))
             crest.append((x, height * (0.52 + 0.08 * number - 0.05 * sum(waves))))
-        pen.polygon([*crest, (width, height), (0, height)], f"hsv({hue - 11 * number},{50 + 10 * number}%,{value}%)")
-    _write(pen, picture)
-    return scene
+        color = _color(picture, hue - 11 * number, 50 + 10 * number, (55, 33, 15)[number])
+        pen.polygon([*crest, (width, height), (0, height)], color)
 
 
 def _write(pen: Any, picture: Picture) -> None:
@@ -101,6 +197,7 @@ def _write(pen: Any, picture: Picture) -> None:
     small, large = (ImageFont.load_default(max(9, unit * share)) for share in (0.034, 0.056))
     label = f"{picture.aspect_ratio}   {picture.resolution}   {picture.seconds:g} s"
     pen.text((width - margin, margin), label if picture.seconds else picture.aspect_ratio, "white", small, anchor="rt")
+    pen.text((width - margin, margin * 1.9), picture.notes, "white", small, anchor="rt")
     left, top, right, bottom = pen.textbbox((margin * 1.3, margin), "SANDBOX", small, anchor="lt")
     pad = margin * 0.3
     pen.rounded_rectangle((left - pad, top - pad, right + pad, bottom + pad), pad, outline="white", width=unit // 300)
@@ -111,27 +208,51 @@ def _write(pen: Any, picture: Picture) -> None:
     pen.multiline_text((margin, height - margin), text, "white", large, anchor="ld", spacing=unit * 0.017)
 
 
+def _frames(picture: Picture, scene: "Image.Image") -> "Iterator[Image.Image]":
+    """The scene, and near each anchor its keyframe, above a growing progress bar with a tick for each anchor."""
+    width, height = scene.size
+    count, shown, frame = round(picture.seconds * FPS), None, scene
+    anchors = [index for index, _ in picture.keyframes]
+    for number in range(count):
+        nearest = min(range(len(anchors)), key=lambda place: abs(anchors[place] - number), default=None)
+        near = nearest if nearest is not None and abs(anchors[nearest] - number) <= NEAR else None
+        if near != shown or not number:
+            shown, frame = near, scene if near is None else _keyframe(picture, near)
+            for anchor in anchors:
+                tick = min(round(width * anchor / count), width - 4)
+                frame.paste("white", (tick, height - height // 36, tick + 4, height))
+        frame.paste("white", (0, height - height // 180, round(width * number / count), height))
+        yield frame
+
+
+def _keyframe(picture: Picture, place: int) -> "Image.Image":
+    """What is known of the picture, or the same scene in another hue."""
+    from PIL import ImageOps
+
+    own = picture.keyframes[place][1]
+    if own:
+        return ImageOps.pad(paint(own), picture.size)
+    return paint(dataclasses.replace(picture, prompt=f"keyframe {place + 1}"))
+
+
 def _encode(path: Path, scene: "Image.Image", picture: Picture) -> None:
-    """H.264 that every player takes, with a growing progress bar, and a silent track where sound is asked for."""
+    """H.264 that every player takes, and a silent track where sound is asked for."""
     import av
 
     av_frame: Any = av.VideoFrame  # its methods have no types
-    width, height = scene.size
     with av.open(path, "w", options={"movflags": "faststart"}) as container:
         video: Any = container.add_stream("libx264", rate=FPS)
         video.width, video.height = scene.size
         video.pix_fmt = "yuv420p"
         video.options = {"preset": "ultrafast", "crf": "25"}
         sound: Any = container.add_stream("aac", rate=SOUND_RATE, layout="mono") if picture.audio else None
-        count = round(picture.seconds * FPS)
-        for number in range(count):
-            scene.paste("white", (0, height - height // 180, round(width * number / count), height))
-            container.mux(video.encode(av_frame.from_image(scene)))
+        for frame in _frames(picture, scene):
+            container.mux(video.encode(av_frame.from_image(frame)))
         container.mux(video.encode())
         if sound:
             for start in range(0, round(picture.seconds * SOUND_RATE), 1024):
-                frame = av.AudioFrame("fltp", "mono", 1024)
-                frame.planes[0].update(bytes(4 * 1024))
-                frame.sample_rate, frame.pts = SOUND_RATE, start
-                container.mux(sound.encode(frame))
+                silence = av.AudioFrame("fltp", "mono", 1024)
+                silence.planes[0].update(bytes(4 * 1024))
+                silence.sample_rate, silence.pts = SOUND_RATE, start
+                container.mux(sound.encode(silence))
             container.mux(sound.encode())

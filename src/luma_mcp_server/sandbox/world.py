@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from .faults import Fault, Received, readable
-from .pictures import Picture
+from .pictures import Picture, can_draw
 
 LINK_SECONDS = 3600
 QUEUED_SHARE = 0.15
@@ -74,10 +74,16 @@ class Job:
         return "failed" if self.failure_reason else "dreaming" if stuck else "completed"
 
     @property
-    def files(self) -> dict[str, str]:
-        """Assets and their file names. Videos have a thumbnail (source: Luma's own MCP server)."""
-        video = {"video": "video.mp4", "image": "thumbnail.jpg"}
-        return video if self.output == "video" else {"image": f"image.{self.picture.format}"}
+    def files(self) -> list[tuple[str, str]]:
+        """Kind and file name of each output. Dream Machine's videos have a thumbnail (source: Luma's MCP server)."""
+        picture = self.picture
+        if picture.layers:
+            return [("image", f"layer-{index}.png") for index in range(picture.layers)]
+        if self.output == "image":
+            return [("image", f"image.{picture.format}")]
+        # What Luma calls the type of an EXR is not known.
+        beside = [("exr", "video.exr")] if picture.exr else [("image", "thumbnail.jpg")] * (self.api == "dream_machine")
+        return [("video", "video.mp4"), *beside]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +105,8 @@ class Sandbox:
     seconds: float | None
     limits: bool
     draw: bool
+    hdr_access: bool = True  # Luma grants it to each client
+    bounds: bool = True  # whether layers tell their place, which the Python SDK's types do not know
     jobs: dict[str, Job] = dataclasses.field(default_factory=dict)
     deleted: dict[str, Job] = dataclasses.field(default_factory=dict)
     files: dict[str, Any] = dataclasses.field(default_factory=dict)  # `agents.StoredFile`, by id
@@ -107,6 +115,10 @@ class Sandbox:
     faults: list[Fault] = dataclasses.field(default_factory=list)
     rate_limited: set[str] = dataclasses.field(default_factory=set)
     secret: bytes = dataclasses.field(default_factory=lambda: secrets.token_bytes(32))
+
+    @property
+    def draws(self) -> bool:
+        return self.draw and can_draw()
 
     def buy(self, request: Request, api: Api, body: BaseModel, model: str, picture: Picture, cents: float) -> Job:
         """Take a job and charge for it, or refuse it."""
@@ -156,8 +168,8 @@ class Sandbox:
             raise HTTPException(status, f"{place}Generation not found")
         return job
 
-    def shown(self, request: Request, job: Job) -> tuple[dict[str, Any], dict[str, str]]:
-        """What both APIs say of a job, and fresh links once it is completed."""
+    def shown(self, request: Request, job: Job) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """What both APIs say of a job, and once it is completed the kind of each output with a fresh link."""
         state = job.state(self.clock())
         common = {
             "id": job.id,
@@ -166,8 +178,8 @@ class Sandbox:
             "created_at": timestamp(job.created_at),
             "failure_reason": job.failure_reason if state == "failed" else None,
         }
-        links = {asset: self.link(request, f"media/{job.id}/{name}") for asset, name in job.files.items()}
-        return common, links if state == "completed" else {}
+        links = [(kind, self.link(request, f"media/{job.id}/{name}")) for kind, name in job.files]
+        return common, links if state == "completed" else []
 
     def fail(self, job_id: str, reason: str = "Job failed", code: str = "generation_failed") -> None:
         """Make a job fail once its time is up. Only the Agents API has codes."""
@@ -204,6 +216,7 @@ class Sandbox:
             "ledger": [dataclasses.asdict(charge) for charge in self.ledger],
             "requests": [dataclasses.asdict(received) for received in self.requests],
             "jobs": jobs,
+            "files": [file.shown(self.clock()) for file in self.files.values()],
             "faults": len(self.faults),
         }
 
