@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from io import BufferedReader, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -24,6 +24,7 @@ from .settings import VARIABLES, Settings, is_loopback
 if TYPE_CHECKING:
     import httpx
     from _typeshed import WriteableBuffer
+    from mcp_types import CallToolResult
 
     from .tools.account import Account, ApiStanding
 
@@ -196,7 +197,10 @@ def _account_lines(settings: Settings, found: "Account") -> Iterator[str]:
         limit = "no budget is set" if found.budget_usd is None else f"of a budget of ${found.budget_usd:.2f}"
         if settings.wrong("LUMA_MCP_BUDGET_USD"):
             limit = "of a budget that can't be read"
-        yield f"Spent in 24 hours: ${found.spent_24h_usd:.2f}, {limit}. Journal: {found.journal}."
+        assumed = f" (${found.assumed_24h_usd:.2f} of it assumed)" if found.assumed_24h_usd else ""
+        yield f"Spent in 24 hours: ${found.spent_24h_usd:.2f}{assumed}, {limit}. Journal: {found.journal}."
+        for user, usd in (found.spent_24h_by_user_usd or {}).items():
+            yield f"  {user}: ${usd:.2f}"
     for purchase in found.in_flight or ():
         yield f"Being bought now: {purchase}"
     for purchase in found.unknown or ():
@@ -216,6 +220,8 @@ def _standing_line(settings: Settings, standing: "ApiStanding") -> str:
     )
     key = "the sandbox's own key" if settings.sandbox else f"the key in {variable}"
     balance = "" if standing.balance_usd is None else f" Balance: ${standing.balance_usd:.2f}."
+    if standing.files_at_luma:
+        balance += f" Uploaded files there: {standing.files_at_luma}."
     return f"{name} at {url}, with {key}: {standing.message or 'it answers and accepts the key.'}{balance}"
 
 
@@ -239,7 +245,9 @@ def demo(settings: Settings, prompt: str, output: Path | None) -> None:
             tools = (await client.list_tools()).tools
             print("Connected to luma-mcp-server over MCP. It runs on its sandbox: nothing here costs money.")
             print(f"{len(tools)} tools: {', '.join(tool.name for tool in tools)}")
-            print(f'generate_video(prompt="{prompt}")')
+            quote = _said(await client.call_tool("generate_video", {"prompt": prompt, "dry_run": True}))
+            price = f"${quote['estimated_cost_usd']:.2f}"
+            print(f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now without dry_run:')
             with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
 
                 async def draw(progress: float, total: float | None, message: str | None) -> None:
@@ -247,16 +255,20 @@ def demo(settings: Settings, prompt: str, output: Path | None) -> None:
                     bar.update(round(100 * share) - bar.pos, message)
 
                 result = await client.call_tool("generate_video", {"prompt": prompt}, progress_callback=draw)
-        made = result.structured_content or {}
-        if result.is_error or "file_path" not in made:
-            said = made.get("warnings") or [block.text for block in result.content if block.type == "text"]
-            raise click.ClickException(" ".join(said))
-        print(
-            f"completed: {made['resolution']}, {made['duration']}, would cost about ${made['estimated_cost_usd']:.2f}"
-        )
+        made = _said(result)
+        if "file_path" not in made:
+            raise click.ClickException(" ".join(made.get("warnings", ())))
+        print(f"completed: {made['model']}, {made['resolution']}, {made['duration']}")
         if find_spec("av") is None:
             print("This is a stand-in clip: install luma-mcp-server[media] to have your prompt drawn.")
         print(made["file_path"])
 
     with _sandboxed(Settings(output_dir=output, journal=settings.journal, start_sandbox=True)) as on_sandbox:
         anyio.run(play, on_sandbox)
+
+
+def _said(result: "CallToolResult") -> dict[str, Any]:
+    """What a tool answered; its error ends the command."""
+    if result.is_error:
+        raise click.ClickException(" ".join(block.text for block in result.content if block.type == "text"))
+    return result.structured_content or {}

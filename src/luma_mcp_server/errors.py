@@ -20,12 +20,22 @@ class LumaServerError(Exception):
 
 
 class InvalidRequest(LumaServerError):
-    """The call can't work as it stands, and nothing was sent."""
+    """The call can't work as it stands, and nothing was sent.
+
+    Attributes:
+        parameter: the one that is wrong, where it is one alone.
+        nearest: the value nearest to it that would work.
+    """
+
+    parameter: str | None = None
+    nearest: str | None = None
 
 
-def refuse(what: str, instead: str) -> InvalidRequest:
+def refuse(what: str, instead: str, parameter: str | None = None, nearest: str | None = None) -> InvalidRequest:
     """The refusal of a call before anything is sent: what is wrong, and what to do instead."""
-    return InvalidRequest(f"{what}. Nothing was sent. {instead}")
+    refusal = InvalidRequest(" ".join(filter(None, (f"{what}. Nothing was sent.", instead))))
+    refusal.parameter, refusal.nearest = parameter, nearest
+    return refusal
 
 
 class SettingsError(LumaServerError):
@@ -42,6 +52,10 @@ class Refused(LumaServerError):
 
 class NotFound(Refused):
     """Luma knows no such generation."""
+
+
+class WasDeleted(NotFound):
+    """A generation that was bought here has been deleted."""
 
 
 class TooManyRequests(Refused):
@@ -70,6 +84,16 @@ class JournalUnusable(LumaServerError):
 
 class StillUploading(LumaServerError):
     """The call's time is over before its file is at Luma; the upload goes on. Nothing was bought."""
+
+
+def moderation_advice(reason: str) -> str | None:
+    """What to do about a reason of Luma's that speaks of its moderation; None for any other."""
+    words = reason.lower()
+    if "moderat" not in words and "blacklist" not in words:
+        return None
+    # Source: vmevalkit, 2025-10: "failed to moderate image" for a link into another region of S3.
+    unread = " If an image was given by URL, Luma may not have been able to read the link."
+    return f"Change the prompt or the images.{unread if 'image' in words or 'frame' in words else ''}"
 
 
 _SIGNED = re.compile(r"(?<=://)([^\s?#%\"'<>]*)(?:[?#]|%3F)[^\s\"'<>]*|[?&#][^\s=&\"'<>]+=[^\s\"'<>]*", re.IGNORECASE)

@@ -16,9 +16,13 @@ AspectRatio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21", "3:2"
 Resolution = Literal["360p", "540p", "720p", "1080p", "4k"]
 Duration = Literal["5s", "9s", "10s"]
 OutputFormat = Literal["jpg", "png"]
-Mode = Literal[
+Strength = Literal[
     "adhere_1", "adhere_2", "adhere_3", "flex_1", "flex_2", "flex_3", "reimagine_1", "reimagine_2", "reimagine_3"
 ]
+Mode = Literal[Strength, "auto"]
+DynamicRange = Literal["sdr", "hdr", "hdr_exr"]
+Style = Literal["auto", "manga"]
+LayerResolution = Literal["1k", "2k"]
 State = Literal["queued", "dreaming", "completed", "failed"]
 Direction = Literal["forward", "backward"]
 
@@ -40,9 +44,14 @@ def plain_text(text: str) -> str:
     return re.sub(r"https?://\S+", lambda link: plain_url(link[0]), text, flags=re.IGNORECASE)
 
 
+def rounded(usd: float) -> float:
+    """An amount in US dollars as it is shown: to the cent, below ten cents to a hundredth of one."""
+    return round(usd, 2 if usd >= 0.1 else 4)
+
+
 def dollars(usd: float) -> str:
-    """An amount with the digits that tell it from its neighbors: $2.87, $0.0464."""
-    return f"${usd:.2f}" if round(usd, 2) == round(usd, 4) else f"${usd:.4f}"
+    """An amount in words: $2.87, $0.06, $0.0464."""
+    return f"${usd:.2f}" if round(usd, 2) == rounded(usd) else f"${usd:.4f}"
 
 
 class Value(BaseModel):
@@ -76,6 +85,9 @@ class Media(Value):
     Attributes:
         generation_id: the generation whose link `url` is; it belongs to `api`, and `model` made it.
         weight: how much it counts, 0 to 1.
+        at_s: which moment of a video is meant, or where a keyframe sits, in seconds.
+        frame: the same as a number of frames from the start.
+        rate: frames a second of a video, where it is known.
         aspect_ratio: like `resolution` and `duration` the generation's, where Luma says them: they decide the price.
     """
 
@@ -85,9 +97,18 @@ class Media(Value):
     api: Api | None = None
     model: str | None = None
     weight: float | None = None
+    at_s: float | None = None
+    frame: int | None = None
+    rate: float | None = None
     aspect_ratio: str | None = None
     resolution: str | None = None
     duration: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long a clip is, where that is known."""
+        length = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?) ?s?", self.duration or "")
+        return float(length[1]) if length else None
 
 
 class _Request(Value):
@@ -106,7 +127,9 @@ class VideoRequest(_Request):
     end_image: Media | None = None
     start_video: Media | None = None
     end_video: Media | None = None
+    keyframes: tuple[Media, ...] = ()
     loop: bool = False
+    dynamic_range: DynamicRange = "sdr"
     concepts: tuple[str, ...] = ()
 
 
@@ -120,22 +143,32 @@ class ImageRequest(_Request):
     style_ref: Media | None = None
     character_refs: tuple[Media, ...] = ()
     aspect_ratio: str | None = None
+    style: Style | None = None
+    web_search: bool = False
     output_format: OutputFormat | None = None
 
 
 class ModifyVideoRequest(_Request):
-    """A clip in another style, its motion kept as far as `mode` says."""
+    """A clip in another style, its motion kept as far as `mode` says, and each of `controls` as far as its value."""
 
     model: str
     source: Media
     mode: Mode
     prompt: str
+    controls: dict[str, str | float | bool] = {}
     resolution: str | None = None
     start_image: Media | None = None
+    keyframes: tuple[Media, ...] = ()
+    dynamic_range: DynamicRange = "sdr"
 
 
 class ReframeRequest(_Request):
-    """A clip or picture in another shape; `placement` is where it lies in the new frame: pixels by Luma's names."""
+    """A clip or picture in another shape.
+
+    Attributes:
+        placement: left edge, top edge, width and height of the source, in fractions of the new frame.
+        pixels: the same in pixels, by Luma's names of the edges.
+    """
 
     model: str
     media_type: MediaType
@@ -143,9 +176,19 @@ class ReframeRequest(_Request):
     aspect_ratio: AspectRatio
     prompt: str | None = None
     resolution: str | None = None
-    placement: dict[str, int] = {}
+    placement: tuple[float, float, float, float] | None = None
+    pixels: dict[str, int] = {}
     output_format: OutputFormat | None = None
     start_image: Media | None = None
+
+
+class LayersRequest(_Request):
+    """An image taken apart into layers."""
+
+    model: str
+    source: Media
+    prompt: str | None = None
+    resolution: LayerResolution = "1k"
 
 
 class UpscaleRequest(_Request):
@@ -163,18 +206,28 @@ class AudioRequest(_Request):
     negative_prompt: str | None = None
 
 
-ModelRequest = VideoRequest | ImageRequest | ModifyVideoRequest | ReframeRequest  # those that take a model
+ModelRequest = VideoRequest | ImageRequest | ModifyVideoRequest | ReframeRequest | LayersRequest
 Request = ModelRequest | UpscaleRequest | AudioRequest
-OPERATIONS: dict[str, type[Request]] = {
-    "video": VideoRequest,
-    "image": ImageRequest,
+REQUESTS: dict[str, type[Request]] = {
+    "generate_video": VideoRequest,
+    "extend_video": VideoRequest,
+    "interpolate_videos": VideoRequest,
     "modify_video": ModifyVideoRequest,
-    "reframe_video": ReframeRequest,
-    "reframe_image": ReframeRequest,
+    "reframe_media": ReframeRequest,
     "upscale_video": UpscaleRequest,
     "add_audio": AudioRequest,
+    "generate_image": ImageRequest,
+    "modify_image": ImageRequest,
+    "extract_layers": LayersRequest,
 }
-"""Luma's names for what a request asks for. Source: lumaai 1.21.0, types/generation.py, `generation_type`."""
+"""What each paid tool asks for. The tool's name is the operation's, in both APIs."""
+
+
+def makes(request: Request) -> MediaType:
+    """What comes of a request."""
+    if isinstance(request, ReframeRequest):
+        return request.media_type
+    return "image" if isinstance(request, ImageRequest | LayersRequest) else "video"
 
 
 def media_in(request: Request) -> Iterator[Media]:
@@ -185,14 +238,37 @@ def media_in(request: Request) -> Iterator[Media]:
                 yield one
 
 
+class Output(Value):
+    """One of several results of a generation.
+
+    Attributes:
+        type: Luma's word for what it is.
+        label, description: what a layer shows.
+        edge: how a layer ends: soft (hair, glass), hard, or none (the background).
+        bounds: where a layer lies in its canvas: x, y, width, height, canvas_width, canvas_height, in pixels.
+    """
+
+    type: str
+    url: str | None = None
+    file_path: str | None = None
+    label: str | None = None
+    description: str | None = None
+    edge: str | None = None
+    bounds: dict[str, int] | None = None
+
+
 class Generation(Value):
     """One generation, as every tool shows it. Absent fields are left out.
 
     Attributes:
         request_id: the purchase's, in place of `generation_id` while Luma has not said one.
         state: one of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer.
-        operation: Luma's name for what was done where `type` does not tell it all, such as `upscale_video`.
+        operation: the name of the tool that makes such a thing.
+        outputs: all results where there are several; layers from front to back.
+        file_path: the saved file; of layers, the picture that they make together.
+        estimated_cost_usd: the published price.
         reused: an earlier purchase of the same call: this one cost nothing.
+        arguments: those that it was bought with, sources as ids.
         files_sent: local files that went to Luma for it.
         also_running: ids of other unfinished purchases, with the start of their prompts.
     """
@@ -214,6 +290,7 @@ class Generation(Value):
     video_url: str | None = None
     image_url: str | None = None
     thumbnail_url: str | None = None
+    outputs: tuple[Output, ...] | None = None
     url_expires_at: datetime | None = None
     file_path: str | None = None
     failure_code: str | None = None
@@ -221,6 +298,7 @@ class Generation(Value):
     charged: Literal["yes", "no", "unknown"] | None = None
     estimated_cost_usd: float | None = None
     reused: bool | None = None
+    arguments: dict[str, Any] | None = None
     files_sent: tuple[str, ...] | None = None
     sandbox: bool | None = None
     also_running: tuple[str, ...] | None = None
@@ -237,7 +315,7 @@ class Generation(Value):
         """Link to the clip or picture itself."""
         return self.video_url or self.image_url
 
-    def with_(self, **changes: Any) -> "Generation":
+    def replace(self, **changes: Any) -> "Generation":
         """A copy with other fields."""
         return self.model_copy(update=changes)
 
@@ -255,6 +333,38 @@ class Page:
     has_more: bool
     answered_at: datetime | None = None
     unusable: int = 0
+
+
+class Quote(Value):
+    """What a call would buy. Nothing was bought.
+
+    Attributes:
+        estimated_cost_usd: the published price, in US dollars; absent where there is none.
+        counts_usd: what it would count in the budget.
+        assumed: why the two differ.
+        budget_left_usd: what the budget allows; absent without a budget.
+        allowed: whether the call would be bought, by the budget and by `LUMA_MCP_CONFIRM_USD`.
+        asks_user: whether the user would be asked first.
+        generation_id: the generation that the call would return instead of buying one; `request_id` for a purchase
+            of which nobody knows yet whether Luma has taken it.
+    """
+
+    dry_run: bool = True
+    operation: str
+    model: str | None = None
+    aspect_ratio: str | None = None
+    resolution: str | None = None
+    duration: str | None = None
+    estimated_cost_usd: float | None = None
+    counts_usd: float
+    assumed: str | None = None
+    budget_left_usd: float | None = None
+    allowed: bool
+    asks_user: bool
+    generation_id: str | None = None
+    request_id: str | None = None
+    sandbox: bool | None = None
+    warnings: tuple[str, ...] | None = None
 
 
 class GenerationList(Value):

@@ -1,7 +1,6 @@
 """What Luma's jobs cost, in US dollars. A price that nobody has published is None, never a guess."""
 
 import math
-import re
 from collections.abc import Mapping
 
 from . import models
@@ -17,8 +16,9 @@ PRICES_AS_OF = "2025 (ray-2, ray-flash-2), 2026-07 (photon), 2026-10-08 (ray-3.2
 
 PRICE_NOTES = (
     "Dream Machine clips at 16:9. Extending and interpolating cost as much as a new 5s clip; reframing with ray-2 and "
-    "ray-flash-2 as much as their clip. Not published: upscale, audio, extending in 360p, edits that last "
-    "neither 5 nor 10 s. Failed jobs are refunded, with the Agents API moderated and broken ones."
+    "ray-flash-2 as much as their clip. HDR costs 2 times, HDR with EXR 3 times the price. Not published: upscale, "
+    "audio, layers, HDR of 10s clips, extending in 360p, edits that last neither 5 nor 10 s. Failed jobs are refunded, "
+    "with the Agents API moderated and broken ones."
 )
 
 _PER_MEGAPIXEL = {
@@ -59,6 +59,12 @@ _RAY_3_EDIT: _Blocks = {
     "5s": {"360p": 0.54, "540p": 0.72, "720p": 1.08, "1080p": 2.16},  # [A]
     "10s": {"360p": 1.08, "540p": 1.44, "720p": 2.16, "1080p": 4.32},  # [A]
 }
+_HDR_TIMES = {"sdr": 1, "hdr": 2, "hdr_exr": 3}
+"""[A] for clips of 5s and edits of 5s; edits of 10s: fal's price list, 2026-09."""
+
+_MOST_LAYERS = 10
+"""Source: Luma's node library for Griptape, 2026-07."""
+
 _RAY_3_REFRAME_PER_S = {"360p": 0.03, "540p": 0.06, "720p": 0.12, "1080p": 0.36}  # [A]
 
 
@@ -76,13 +82,17 @@ def estimate(request: models.Request) -> float | None:
         case models.ReframeRequest(media_type="image"):
             return _PER_IMAGE.get(model.id)
         case models.ReframeRequest() if model.api == "agents":
-            rate = _RAY_3_REFRAME_PER_S.get(resolution or "")
-            return round(rate * int(duration[:-1]), 2) if rate and duration and duration[:-1].isdecimal() else None
+            rate, seconds = _RAY_3_REFRAME_PER_S.get(resolution or ""), _seconds(request)
+            return round(rate * math.ceil(seconds), 2) if rate and seconds else None
         case models.ModifyVideoRequest() if model.api == "agents":
-            return _RAY_3_EDIT.get(duration or "", {}).get(resolution or "")
+            price = _RAY_3_EDIT.get(duration or "", {}).get(resolution or "")
+            return price and round(price * _HDR_TIMES[request.dynamic_range], 2)
         case models.VideoRequest() if model.api == "agents":
             table = _RAY_3_EXTENSION if request.start_video or request.end_video else _RAY_3_CLIP
-            return table.get(duration or "", {}).get(resolution or "")
+            price, times = table.get(duration or "", {}).get(resolution or ""), _HDR_TIMES[request.dynamic_range]
+            return None if price is None or (times > 1 and duration != "5s") else round(price * times, 2)
+        case models.LayersRequest():
+            return None
         case models.ModifyVideoRequest():
             return _clip(_PER_MODIFIED_MEGAPIXEL.get(model.id), resolution, duration)
         case _:
@@ -94,6 +104,12 @@ def _known(request: models.Request, name: str) -> str | None:
     """A resolution or duration: the request's own, else its source's."""
     value: str | None = getattr(request, name, None) or getattr(getattr(request, "source", None), name, None)
     return value
+
+
+def _seconds(request: models.Request) -> float | None:
+    """The length of what a request makes or starts from, where it is known."""
+    known = _known(request, "duration")
+    return models.Media(duration=known).seconds
 
 
 def _clip(rate: float | None, resolution: str | None, duration: str | None) -> float | None:
@@ -112,10 +128,32 @@ def upper_bound(request: models.Request) -> float:
     """
     if price := estimate(request):
         return max(price, _LARGEST_IMAGE.get(getattr(request, "model", ""), 0.0))
-    is_image = isinstance(request, models.ImageRequest) or getattr(request, "media_type", "") == "image"
-    makes = "image" if is_image else "video"
-    bounds = {model.id: _bound(model, request) for model in MODELS.values() if model.type == makes}
+    if isinstance(request, models.LayersRequest):
+        edited = _PER_IMAGE["uni-1" if request.resolution == "1k" else "uni-1-max"] + _EACH_REFERENCE
+        return round(_MOST_LAYERS * edited, 4)
+    made = models.makes(request)
+    bounds = {model.id: _bound(model, request) for model in MODELS.values() if model.type == made}
     return bounds.get(getattr(request, "model", "ray-2")) or max(bounds.values())
+
+
+def assumed(request: models.Request) -> str | None:
+    """Why a request has no published price, and what it counts as instead; None where it has one."""
+    if estimate(request) is not None:
+        return None
+    if isinstance(request, models.LayersRequest):
+        per = "uni-1" if request.resolution == "1k" else "uni-1-max"
+        return (
+            "Luma publishes no price for layers, and chooses how many there are: it counts as "
+            f"{_MOST_LAYERS} images edited by {per}"
+        )
+    if isinstance(request, models.UpscaleRequest | models.AudioRequest):
+        return "Luma publishes no price for it: it counts as the same clip made by ray-2"
+    model = MODELS.get(request.model)
+    if model is None:
+        return f"{request.model} is not known here: it counts as the model that costs most"
+    if _seconds(request) is None:
+        return f"The length of the source is not known here: {_assumed_s(model, request)} s are assumed"
+    return "Luma publishes no price for this length and resolution: it counts as the next that has one"
 
 
 _LONGEST_S = 10
@@ -127,12 +165,11 @@ def _bound(model: Model, request: models.Request) -> float:
         usd = estimate(request.model_copy(update={"model": model.id})) or _PER_IMAGE[model.id]
         return max(usd, _LARGEST_IMAGE.get(model.id, 0.0))
     is_edit, is_reframe = isinstance(request, models.ModifyVideoRequest), isinstance(request, models.ReframeRequest)
-    longest = model.longest_modify_s if is_edit else model.longest_reframe_s if is_reframe else None
-    length = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?) ?s?", _known(request, "duration") or "")
-    seconds = math.ceil(float(length[1] if length else 0)) or longest or _LONGEST_S
+    seconds = math.ceil(_seconds(request) or 0) or _assumed_s(model, request)
     # Luma counts begun blocks.
     block, times = ("5s", 1) if seconds <= 5 else ("10s", math.ceil(seconds / 10))
-    prices = (_RAY_3_EDIT if is_edit else _RAY_3_CLIP)[block]
+    extends = isinstance(request, models.VideoRequest) and (request.start_video or request.end_video)
+    prices = (_RAY_3_EDIT if is_edit else _RAY_3_EXTENSION if extends else _RAY_3_CLIP)[block]
     if model.api == "dream_machine":
         rate = (_PER_MODIFIED_MEGAPIXEL if is_edit else _PER_MEGAPIXEL)[model.id]
         prices, times = {size: _clip(rate, size, f"{seconds}s") or 0.0 for size in _PIXELS}, 1
@@ -141,7 +178,18 @@ def _bound(model: Model, request: models.Request) -> float:
     # The smallest resolution with a price that is not below this one; where Luma says none, it is 1080p.
     size = (_known(request, "resolution") or "1080p").lower()
     larger = _SIZES[_SIZES.index(size) :] if size in _SIZES else ()
+    times *= _HDR_TIMES[getattr(request, "dynamic_range", "sdr")]
     return round(times * next((prices[one] for one in larger if one in prices), max(prices.values())), 2)
+
+
+def _assumed_s(model: Model, request: models.Request) -> int:
+    """Seconds that a source of unknown length counts as: the longest that the model takes."""
+    longest = None
+    if isinstance(request, models.ModifyVideoRequest):
+        longest = model.longest_modify_s
+    elif isinstance(request, models.ReframeRequest):
+        longest = model.longest_reframe_s
+    return longest or _LONGEST_S
 
 
 _SIZES = ("360p", "540p", "720p", "1080p", "4k")

@@ -22,7 +22,7 @@ def enhance_prompt(idea: str) -> str:
         "how it looks; what it does, one clear action that fits into five seconds; the place, the time of day and the "
         "light; the camera (one motion, such as 'camera orbit left' or 'slow push in', and the lens or distance); the "
         "style. Be concrete; name no brands and no real people; write no negations and no on-screen text.\n\n"
-        "Show me the prompt and the price of the clip (list_models has the prices). Call generate_video once I agree."
+        "Show me the prompt and the price of the clip (generate_video with dry_run=true). Make it once I agree."
     )
 
 
@@ -33,7 +33,7 @@ def storyboard(idea: str, shots: str = "4") -> str:
         "First write down what stays the same in every shot: the look of the characters, the place, the light, the "
         "style, the aspect ratio. Then give a table: number, prompt (40 to 90 words, with what stays the same written "
         "out each time), how the shot begins (from text; from an image; extend_video of the shot before, where the "
-        "action goes on), camera motion, price. Add up the price (list_models has the prices), and show me all of it. "
+        "action goes on), camera motion, price (dry_run=true tells it). Add up the prices, and show me all of it. "
         "Buy nothing before I agree. Then make the shots in order, and use wait_for_generations for those that run "
         "side by side."
     )

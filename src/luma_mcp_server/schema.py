@@ -55,6 +55,7 @@ class StrictTool(Tool):
         hidden: Collection[str],
         values: Mapping[str, Collection[str]],
         words: Mapping[str, str],
+        notes: Mapping[str, str],
     ) -> "StrictTool":
         """Make a tool of an async function; its docstring is the description.
 
@@ -62,13 +63,14 @@ class StrictTool(Tool):
             fn: gets the open call first; its other parameters are `Annotated[..., Field(description=...)]`.
             hidden: parameters that nothing configured can serve: not listed, and refused.
             values, words: fixed values and descriptions of parameters, where they depend on the keys.
+            notes: said before the descriptions of parameters.
         """
         return cls(
             fn=fn,
             name=fn.__name__,
             title=title,
             description=" ".join((fn.__doc__ or "").split()),
-            parameters=_schema(fn, hidden, values, words),
+            parameters=_schema(fn, hidden, values, words, notes),
             fn_metadata=FuncMetadata(arg_model=ArgModelBase),  # what the SDK would use; `arguments` takes its place
             is_async=True,
             context_kwarg=None,
@@ -138,6 +140,7 @@ def _schema(
     hidden: Collection[str],
     values: Mapping[str, Collection[str]],
     words: Mapping[str, str],
+    notes: Mapping[str, str],
 ) -> dict[str, Any]:
     """The schema of flat parameters: texts, numbers, booleans, fixed texts, and lists of texts.
 
@@ -150,7 +153,8 @@ def _schema(
         if name in hidden:
             continue
         type_, field = get_args(annotation)
-        properties[name] = {"description": words.get(name, field.description), **_type(type_, field, values.get(name))}
+        description = ". ".join(filter(None, (notes.get(name), words.get(name, field.description))))
+        properties[name] = {"description": description, **_type(type_, field, values.get(name))}
         if default is inspect.Parameter.empty:
             required.append(name)
         elif default is not None and default is not False and default not in (0, 1):

@@ -10,12 +10,13 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from . import __version__
-from .catalog import descriptions, is_supported, models_for, supported_values, unsupported_parameters
+from .catalog import descriptions, is_supported, models_for, restrictions, supported_values, unsupported_parameters
+from .models import dollars
 from .pricing import default_price
 from .prompts import add_prompts_and_resources
 from .schema import StrictTool
 from .settings import Settings
-from .tools import account, create, library
+from .tools import account, create, create_images, library
 from .tools.call import open_call
 from .tools.services import Services, utc_now
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS = """\
 Makes videos and images with Luma. Jobs cost the user money. Before a job above $1 or without a published price, or \
-more than three jobs at once, tell the user the price (list_models) and ask. A job goes on when a call ends: take it \
-up with wait_for_generations, never repeat a paid call to check on it; list_generations finds lost ids. Give the user \
-video_url, image_url or file_path: results are not shown by themselves. Images and clips are named by generation id or \
-public URL, for ray-3.2 and uni-1 also by absolute path. Write prompts in English: subject, action, setting, camera, \
-style."""
+more than three at once, tell the user the price (dry_run=true) and ask. A job goes on when a call ends: take it up \
+with wait_for_generations; never repeat a paid call to check on it; list_generations finds lost ids. Look at what was \
+made (preview_generations) before you call it done. Give the user the link or file_path: results are not shown by \
+themselves. Name images and clips by generation id or public URL, for ray-3.2 and uni-1 also by absolute path. Write \
+prompts in English: subject, action, setting, camera, style."""
 
 _PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
@@ -43,8 +44,9 @@ _TOOLS = (
     (create.reframe_media, "Reframe a video or image", _PAID),
     (create.upscale_video, "Upscale a video", _PAID),
     (create.add_audio, "Add audio to a video", _PAID),
-    (create.generate_image, "Generate an image", _PAID),
-    (create.modify_image, "Modify an image", _PAID),
+    (create_images.generate_image, "Generate an image", _PAID),
+    (create_images.modify_image, "Modify an image", _PAID),
+    (create_images.extract_layers, "Extract the layers of an image", _PAID),
     (library.get_generation, "Get a generation", _READS),
     (library.wait_for_generations, "Wait for generations", _SAVES),
     (library.list_generations, "List generations", _READS),
@@ -59,10 +61,11 @@ _TOOLS = (
 
 def _model_choice(tool: str, apis: Collection[str]) -> dict[str, str]:
     """The description of `model`, with what each costs, where there is a choice of prices."""
-    if tool not in ("generate_video", "generate_image", "modify_image"):
+    if tool not in ("generate_video", "generate_image"):
         return {}
-    prices = [f"{model.id} (${default_price(model):g})" for model in models_for(tool, apis)]
-    return {"model": f"{', '.join(prices)}; default: first that fits" if len(prices) > 1 else prices[0]}
+    prices = [f"{model.id} ({dollars(default_price(model) or 0.0)})" for model in models_for(tool, apis)]
+    per = ", per 5s at 720p" if tool == "generate_video" else ""
+    return {"model": f"{', '.join(prices)}{per}{'; default: the first' if len(prices) > 1 else ''}"}
 
 
 def create_server(
@@ -105,6 +108,7 @@ def create_server(
             hidden=unsupported_parameters(function.__name__, apis) | hidden,
             values=supported_values(function.__name__, apis),
             words=descriptions(function.__name__, apis) | _model_choice(function.__name__, apis),
+            notes=restrictions(function.__name__, apis),
         )
         for function, title, annotations in _TOOLS
         if not settings.read_only or annotations is _READS or function is library.wait_for_generations

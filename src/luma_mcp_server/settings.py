@@ -29,9 +29,10 @@ AGENTS_SANDBOX_KEY = "luma-api-sandbox-key"
 DREAM_MACHINE_URL = "https://api.lumalabs.ai/dream-machine/v1"
 AGENTS_URL = "https://agents.lumalabs.ai/v1"
 
-# Where keys are made. Sources: Luma's Dream Machine API documentation; Luma Agents API FAQ.
-DREAM_MACHINE_KEYS_PAGE = "lumalabs.ai/dream-machine/api/keys"
+# Where keys are made. Sources: Luma Agents API FAQ; Luma's Dream Machine API documentation, whose page led nowhere for
+# new keys in 2026-06.
 AGENTS_KEYS_PAGE = "platform.lumalabs.ai"
+DREAM_MACHINE_KEYS_PAGE = f"existing keys: lumalabs.ai/dream-machine/api/keys; new keys: {AGENTS_KEYS_PAGE}"
 
 # Every variable: its default and its meaning, as the README and `--help` show them.
 VARIABLES = {
@@ -44,7 +45,8 @@ VARIABLES = {
     "LUMA_MCP_SAVE": ("on", "`off`: answer with links only, save only when asked"),
     "LUMA_MCP_JOURNAL": ("~/.luma-mcp/journal.sqlite3", "file with the record of purchases: one for every client"),
     "LUMA_MCP_BUDGET_USD": ("20", "most that purchases may cost in any 24 hours, in US dollars; `off` lifts it"),
-    "LUMA_MCP_CONFIRM_USD": ("none", "price above which you are asked before a purchase, in US dollars"),
+    "LUMA_MCP_CONFIRM_USD": ("2", "price above which you are asked before a purchase, in US dollars; `off` never asks"),
+    "LUMA_MCP_USER": ("none", "who buys, where several share a key: in the journal, and told to Luma as `user_id`"),
     "LUMA_MCP_INPUT_DIRS": ("~", "folders that local files may come from, separated by commas; `off` refuses all"),
     "LUMA_MCP_CALLBACK_HOSTS": ("none", "hosts that `callback_url` may name, separated by commas"),
     "LUMA_MCP_READ_ONLY": ("off", "`on`: list only the tools that buy, save and delete nothing"),
@@ -64,9 +66,11 @@ class Settings:
         save: whether finished files are saved without being asked for; never when `read_only`.
         budget_usd: most that purchases may cost within 24 hours, in US dollars; None for no limit.
         confirm_usd: price above which the user is asked, in US dollars; None to ask never.
+        confirm_is_cap: whether the user has set it: then nothing above it is bought where nobody can be asked.
+        user: who buys.
         start_sandbox: the command that serves starts the built-in sandbox and calls `on_sandbox`.
         problems: variables whose value can't be used, each with what to set, as a complete sentence.
-        misspelled: what to say of variables that do not exist: a budget may be among them.
+        misspelled: what to say of variables that do not exist; what looks like a limit on spending is a problem.
         unfilled_keys: key variables that hold a placeholder such as `${LUMA_API_KEY}`, which counts as nothing.
     """
 
@@ -81,7 +85,9 @@ class Settings:
     save: bool = True
     journal: Path | None = None
     budget_usd: float | None = 20.0
-    confirm_usd: float | None = None
+    confirm_usd: float | None = 2.0
+    confirm_is_cap: bool = False
+    user: str | None = None
     read_only: bool = False
     home: Path | None = None
     input_dirs: tuple[Path, ...] = ()
@@ -105,6 +111,7 @@ class Settings:
             "LUMA_MCP_JOURNAL": ("journal", partial(_path, home)),
             "LUMA_MCP_BUDGET_USD": ("budget_usd", _dollars),
             "LUMA_MCP_CONFIRM_USD": ("confirm_usd", _dollars),
+            "LUMA_MCP_USER": ("user", _user),
             "LUMA_MCP_INPUT_DIRS": ("input_dirs", partial(_paths, home)),
             "LUMA_MCP_CALLBACK_HOSTS": ("callback_hosts", _hosts),
             "LUMA_MCP_READ_ONLY": ("read_only", _switch),
@@ -121,12 +128,20 @@ class Settings:
         read_only = values.pop("read_only", True)
         values["save"] = values.get("save", True) and not read_only
         unknown = sorted(name for name in environ if name.startswith("LUMA_MCP_") and name not in VARIABLES)
+        for name in unknown:
+            import difflib  # nearly always nothing is misspelled
+
+            if meant := difflib.get_close_matches(name, _LIMITS, 1, 0.8):
+                problems[name] = f"is not a setting of this server: {meant[0]} is."
         return cls(
             **values,
+            confirm_is_cap=bool(_text(environ, "LUMA_MCP_CONFIRM_USD")),
             read_only=read_only,
             home=home,
             problems={name: f"{name} {why} Correct it, then restart this server." for name, why in problems.items()},
-            misspelled=tuple(f"{name} is not a setting of this server: is it misspelled?" for name in unknown),
+            misspelled=tuple(
+                f"{name} is not a setting of this server: is it misspelled?" for name in unknown if name not in problems
+            ),
         )
 
     def account(self, api: ApiName) -> str:
@@ -168,6 +183,10 @@ class Settings:
         """What to say if one of these holds a value that can't be used."""
         return next((self.problems[name] for name in variables if name in self.problems), None)
 
+    def require_limits(self) -> None:
+        """Raise `SettingsError` if a limit on spending can't be read, or is misspelled."""
+        self.require(*_LIMITS, *(name for name in self.problems if name not in VARIABLES))
+
     def require(self, *variables: str) -> None:
         """Raise `SettingsError` if one of these holds a value that can't be used."""
         if sentence := self.wrong(*variables):
@@ -186,6 +205,8 @@ class Settings:
             f"{AGENTS_KEYS_PAGE}) and restart it, or start it with --sandbox: free."
         )
 
+
+_LIMITS = ("LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD", "LUMA_MCP_READ_ONLY")
 
 # What a client leaves in a variable that the user left empty. Source: @anthropic-ai/mcpb, src/shared/config.ts.
 _UNFILLED = re.compile(r"\$\{[^}]*\}")
@@ -248,6 +269,12 @@ def _dollars(text: str) -> float | None:
         return None
     wrong = "must be an amount in US dollars, such as 5 or 7.50, or off."
     return _number(sys.float_info.max, wrong, text.removeprefix("$"))
+
+
+def _user(text: str) -> str:
+    if len(text) > 64 or not text.isprintable():
+        raise ValueError("must be a name of at most 64 printable characters.")
+    return text
 
 
 def _switch(text: str) -> bool:

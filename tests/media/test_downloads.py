@@ -139,7 +139,7 @@ class Media(httpx.AsyncBaseTransport):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ({"status_code": 403, "text": "expired"}, "HTTP 403; it may have expired"),
+        ({"status_code": 403, "text": "expired"}, "Luma's link (HTTP 403); it may have expired"),
         ({"status_code": 200, "text": "<html>"}, "did not lead to a video or image"),
     ],
 )
@@ -172,9 +172,9 @@ class Redirects(httpx.AsyncBaseTransport):
     ("times", "through", "warning"),
     [
         (5, None, None),
-        (6, None, "broke off (TooManyRedirects)"),
+        (6, None, "link (TooManyRedirects)"),
         (2, "https://cdn.example", None),
-        (2, "http://cdn.example", "is not https"),
+        (2, "http://cdn.example", "an address that is not public https"),
     ],
 )
 async def test_a_link_may_redirect_five_times_and_over_https_alone(
@@ -204,7 +204,7 @@ class Dribble(httpx.AsyncByteStream):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"), [(httpx.ReadError("reset"), "download broke off (ReadError)"), (None, "no time left to save")]
+    ("error", "words"), [(httpx.ReadError("reset"), "link (ReadError)"), (None, "no time left to save")]
 )
 async def test_a_download_that_does_not_end_leaves_the_link_and_no_half_file(desk, error, words: str) -> None:
     desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=Dribble(error))

@@ -35,6 +35,10 @@ BOTH = ("image", "video")
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 
 
+async def none_needed() -> tuple[str, ...]:
+    return ()
+
+
 class Line(Wire):
     """The way to the sandbox, on which uploads can be slow or break.
 
@@ -141,8 +145,11 @@ async def counter(anyio_backend: object, tmp_path: Path) -> AsyncIterator[Counte
             http,
             "127.0.0.1",
             lambda: datetime.fromtimestamp(world.clock(), UTC),
+            None,
         )
-        yield Counter(home, LocalFiles((home,), home, tasks, agents.upload), world, line)
+        yield Counter(
+            home, LocalFiles((home,), home, tasks, agents.upload, agents.delete_file, none_needed), world, line
+        )
         tasks.cancel_scope.cancel()
 
 
@@ -177,7 +184,13 @@ async def test_a_large_clip_is_uploaded_and_ready_when_the_call_has_it(counter: 
     assert (taken.file_id, taken.data, taken.media_type, taken.size) == (file_id, None, "video/mp4", 6 * MB)
     assert stored.state(counter.world.clock()) == "ready"
     assert taken.digest == stored.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    asked = {"mime_type": "video/mp4", "size_bytes": 6 * MB, "purpose": "input", "filename": "my lake.mp4"}
+    asked = {
+        "mime_type": "video/mp4",
+        "size_bytes": 6 * MB,
+        "purpose": "input",
+        "filename": "my lake.mp4",
+        "expires_at": "2026-09-22T14:13:20+00:00",
+    }
     assert counter.world.requests[0].body == asked
 
 
@@ -218,7 +231,9 @@ async def test_a_path_may_start_at_home_and_lead_over_links_that_stay_inside(cou
         assert (await counter.take(counter.home / "link.png")).path == str(real)
         assert (await counter.take(tmp_path / "other name of home" / "link.png")).path == str(real)
         async with anyio.create_task_group() as tasks:
-            counter.files = LocalFiles((tmp_path / "other name of home",), None, tasks, no_upload)
+            counter.files = LocalFiles(
+                (tmp_path / "other name of home",), None, tasks, no_upload, no_upload, none_needed
+            )
             assert (await counter.take(counter.home / "link.png")).path == str(real)
 
 
@@ -229,7 +244,9 @@ async def test_a_hidden_folder_that_is_allowed_by_name_is_open_and_so_is_a_secon
     other.parent.mkdir()
     other.write_bytes(PNG)
     async with anyio.create_task_group() as tasks:
-        counter.files = LocalFiles((counter.home, hidden.parent, other.parent), counter.home, tasks, no_upload)
+        counter.files = LocalFiles(
+            (counter.home, hidden.parent, other.parent), counter.home, tasks, no_upload, no_upload, none_needed
+        )
         assert [(await counter.take(path)).path for path in (hidden, other)] == [str(hidden), str(other)]
 
 
@@ -330,7 +347,7 @@ async def test_a_path_of_the_client_s_own_sandbox_is_explained(counter: Counter,
 async def test_without_folders_no_file_is_read_and_the_setting_is_named(counter: Counter) -> None:
     path = counter.file("lake.png")
     async with anyio.create_task_group() as tasks:
-        counter.files = LocalFiles((), counter.home, tasks, no_upload)
+        counter.files = LocalFiles((), counter.home, tasks, no_upload, no_upload, none_needed)
         for text in (path, "~/nothing.png", "/mnt/user-data/lake.png"):
             assert "Local files are turned off. Nothing was sent. Set LUMA_MCP_INPUT_DIRS" in await counter.refusal(
                 text
@@ -340,7 +357,7 @@ async def test_without_folders_no_file_is_read_and_the_setting_is_named(counter:
 
 async def test_without_a_home_its_sign_means_nothing(counter: Counter) -> None:
     async with anyio.create_task_group() as tasks:
-        counter.files = LocalFiles((counter.home,), None, tasks, no_upload)
+        counter.files = LocalFiles((counter.home,), None, tasks, no_upload, no_upload, none_needed)
         assert "is not an absolute path" in await counter.refusal("~/lake.png")
 
 

@@ -95,7 +95,7 @@ async def test_a_job_without_a_published_price_counts_and_says_what(desk) -> Non
     larger = await desk.call("upscale_video", generation_id=clip["generation_id"])
 
     assert "estimated_cost_usd" not in larger
-    assert "counts as $1.59 in the budget" in larger["warnings"][0]
+    assert "Luma publishes no price for it: it counts as the same clip made by ray-2, $1.59." in larger["warnings"]
     assert (await desk.call("get_account"))["spent_24h_usd"] == 2.30
 
 
@@ -118,6 +118,17 @@ async def test_a_lost_answer_that_becomes_certain_frees_the_budget(open_desk) ->
         assert desk.charges == 1
 
 
-async def test_a_misspelled_limit_is_pointed_at_with_every_purchase(open_desk) -> None:
-    async with open_desk(LUMA_MCP_BUGDET_USD="1") as desk:
-        assert "LUMA_MCP_BUGDET_USD is not a setting of this server" in (await desk.video())["warnings"][0]
+@pytest.mark.parametrize("name", ["LUMA_MCP_BUGDET_USD", "LUMA_MCP_CONFIRM", "LUMA_MCP_READONLY", "LUMA_MCP_BUDGET"])
+async def test_a_misspelled_limit_buys_nothing_until_it_is_mended(open_desk, name: str) -> None:
+    async with open_desk(**{name: "1"}) as desk:
+        said = await desk.refusal("generate_video", prompt="a lake")
+        assert f"{name} is not a setting of this server: LUMA_MCP_" in said
+        assert desk.posts == []
+        assert any(name in warning for warning in (await desk.call("get_account"))["warnings"])
+
+
+async def test_another_misspelled_setting_is_said_in_the_account_alone(open_desk) -> None:
+    async with open_desk(LUMA_MCP_OUTPUT_DRI="/x") as desk:
+        assert "warnings" not in await desk.video()
+        [warning] = (await desk.call("get_account"))["warnings"]
+        assert "LUMA_MCP_OUTPUT_DRI is not a setting of this server" in warning

@@ -100,7 +100,7 @@ async def test_any_other_answer_buys_nothing_and_is_not_to_be_tried_again(
 
 
 @ERAS
-@pytest.mark.parametrize("limit", [None, "off", "2.87", "20"])
+@pytest.mark.parametrize("limit", ["off", "2.87", "20"])
 async def test_nobody_is_asked_up_to_the_limit(open_desk, era: str, limit: str | None) -> None:
     user = User(says("decline"))
     async with open_desk(era, user, LUMA_MCP_CONFIRM_USD=limit) as desk:
@@ -137,6 +137,7 @@ async def test_with_a_limit_of_zero_every_job_is_asked_about_in_its_own_words(op
         await desk.call("upscale_video", generation_id=clip)
         await desk.call("add_audio", generation_id=clip)
 
+        unpriced = "Luma publishes no price for it: it counts as the same clip made by ray-2"
         assert user.questions == [
             "A video with ray-2 (720p, 5s) costs about $0.71. Go on?",
             "An image with photon-1 costs about $0.0150. Go on?",
@@ -144,8 +145,8 @@ async def test_with_a_limit_of_zero_every_job_is_asked_about_in_its_own_words(op
             "A modified video with ray-2 (720p, 5s) costs about $1.75. Go on?",
             "A reframed video with ray-2 (720p, 5s) costs about $0.71. Go on?",
             "A reframed image with photon-1 costs about $0.0150. Go on?",
-            "An upscaled video (1080p, 5s) has no published price and counts as $1.59. Go on?",
-            "Audio for a video (720p, 5s) has no published price and counts as $0.71. Go on?",
+            f"An upscaled video (1080p, 5s) counts as $1.59 ({unpriced}). Go on?",
+            f"Audio for a video (720p, 5s) counts as $0.71 ({unpriced}). Go on?",
         ]
 
 
@@ -159,6 +160,17 @@ async def test_where_the_client_can_t_ask_the_limit_is_a_cap(open_desk, era: str
         )
         assert desk.posts == []
         await desk.video()
+
+
+@ERAS
+async def test_unless_set_the_limit_is_two_dollars_and_a_client_that_can_t_ask_is_let_pass(open_desk, era: str) -> None:
+    user = User(says("decline"))
+    async with open_desk(era, user) as desk:
+        assert "costs about $2.87, and the user did not agree" in await desk.refusal("generate_video", **DEAR)
+        await desk.video()
+        assert len(user.asked) == 1
+    async with open_desk(era, beside=desk) as silent:
+        assert (await silent.call("generate_video", **DEAR))["estimated_cost_usd"] == 2.87
 
 
 async def test_a_client_that_fails_to_ask_is_one_that_can_t(open_desk) -> None:
@@ -236,7 +248,7 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
     async def slow(call: Call) -> Deleted:
         """Ask, then hang."""
         calls.append(call)
-        await confirm_price(call, 7, "A lake", published=True)
+        await confirm_price(call, 7, "A lake", None)
         await anyio.sleep(1000)
         raise AssertionError("the call outlived its limit")
 
@@ -246,7 +258,9 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
             yield Services(Settings(confirm_usd=1), tasks, lambda: pytest.fail("no network"), utc_now)
 
     marks = types.ToolAnnotations()
-    tool = StrictTool.of(slow, title="Slow", annotations=marks, open_call=open_call, hidden=(), values={}, words={})
+    tool = StrictTool.of(
+        slow, title="Slow", annotations=marks, open_call=open_call, hidden=(), values={}, words={}, notes={}
+    )
     server = MCPServer[Services]("slow", tools=[tool], lifespan=lifespan)
     async with Client(server, mode="legacy", elicitation_callback=User(YES, seconds=100)) as client:
         began = anyio.current_time()

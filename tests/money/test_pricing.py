@@ -67,7 +67,7 @@ def test_an_image_whose_price_follows_its_unknown_size_counts_as_the_largest() -
         (UpscaleRequest(source=clip(), resolution="4k"), 12.74),
         (AudioRequest(source=clip("720p", "9s")), 1.27),
         (AudioRequest(source=clip()), 3.19),
-        (video("ray-3.2", "360p", start_video=clip("360p", "5s")), 0.06),
+        (video("ray-3.2", "360p", start_video=clip("360p", "5s")), 0.15),
         # Lengths between and beyond the blocks of the Agents API.
         (edit("ray-3.2", clip("720p", "3s"), "720p"), 1.08),
         (edit("ray-3.2", clip("720p", "7s"), "720p"), 2.16),

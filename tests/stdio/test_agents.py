@@ -22,7 +22,7 @@ def test_what_this_api_can_not_do_is_not_listed(server) -> None:
     tools = server.result(server.ask("tools/list"))["tools"]
 
     names = {tool["name"] for tool in tools}
-    assert len(names) == 14
+    assert len(names) == 15
     assert not names & {"interpolate_videos", "upscale_video", "add_audio", "delete_generations"}
 
 
@@ -51,7 +51,7 @@ def test_an_image_is_made_and_changed(server) -> None:
 
     changed = server.call("modify_image", source=image, prompt="make it red")
 
-    assert changed["operation"] == "image_edit"
+    assert changed["operation"] == "modify_image"
     assert server.result(server.begin("preview_generations", generation_ids=[image]))["content"][0]["type"] == "image"
 
 
@@ -73,6 +73,30 @@ def test_local_files_are_sent_inside_the_request_or_uploaded_first(server, world
 
 
 def test_the_account_speaks_of_this_api(server) -> None:
-    assert server.call("get_account")["apis"] == [
-        {"api": "agents", "configured": True, "reachable": True, "key_accepted": True}
-    ]
+    [standing] = server.call("get_account")["apis"]
+    assert standing["files_at_luma"] >= 0
+    assert {name: value for name, value in standing.items() if name != "files_at_luma"} == {
+        "api": "agents",
+        "configured": True,
+        "reachable": True,
+        "key_accepted": True,
+        "balance_note": "Luma's Agents API does not tell the balance: platform.lumalabs.ai shows it.",
+    }
+
+
+def test_without_the_media_extra_what_needs_it_says_how_to_get_it(serve, server, world, tmp_path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules |= {'av': None, 'PIL': None}")
+    bare = serve(
+        PYTHONPATH=str(tmp_path),
+        home=server.home,
+        LUMA_API_KEY="luma-api-sandbox-key",
+        LUMA_BASE_URL=world.base_url.replace("/dream-machine", ""),
+    )
+    clip = server.call("generate_video", prompt="a kite", resolution="360p")["generation_id"]
+
+    said = bare.refusal("generate_video", prompt="it goes on", start_image=clip)
+    assert "this installation can't cut frames out of one. Nothing was sent." in said
+    assert "uvx --with 'luma-mcp-server[media]' luma-mcp-server" in said
+    layers = bare.call("extract_layers", source="https://example.com/lake.jpg")
+    assert all(Path(one["file_path"]).exists() for one in layers["outputs"])
+    assert "file_path" not in layers

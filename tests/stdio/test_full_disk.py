@@ -22,4 +22,5 @@ def test_nothing_is_bought_while_the_disk_is_full(serve, world) -> None:
     assert str(server.home / ".luma-mcp") in said
     assert world.posts("a picture too many") == []
     limit_files(server, resource.RLIM_INFINITY)
-    assert "warnings" not in server.call("generate_image", prompt="a picture too many")
+    made = server.call("generate_image", prompt="a picture too many")
+    assert made["warnings"] == ["Not saved: saving is off."]

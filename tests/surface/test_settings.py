@@ -153,15 +153,16 @@ def test_an_amount_is_a_number_of_dollars_or_off(text: str, usd: float | None) -
     assert settings.problems == {}
 
 
-def test_unless_set_the_budget_is_twenty_dollars_and_nobody_is_asked() -> None:
+def test_unless_set_the_budget_is_twenty_dollars_and_from_two_on_the_user_is_asked() -> None:
     for settings in (read(), read(LUMA_MCP_BUDGET_USD=" ", LUMA_MCP_CONFIRM_USD="")):
-        assert (settings.budget_usd, settings.confirm_usd) == (20, None)
+        assert (settings.budget_usd, settings.confirm_usd, settings.confirm_is_cap) == (20, 2, False)
+    assert read(LUMA_MCP_CONFIRM_USD="2").confirm_is_cap
 
 
 @pytest.mark.parametrize("text", ["-1", "$-1", "nan", "inf", "1,000", "20 EUR", "on", "$"])
 def test_an_amount_that_is_none_is_refused_and_lifts_nothing(text: str) -> None:
     settings = read(LUMA_MCP_BUDGET_USD=text, LUMA_MCP_CONFIRM_USD=text)
-    assert (settings.budget_usd, settings.confirm_usd) == (20, None)
+    assert (settings.budget_usd, settings.confirm_usd) == (20, 2)
     for variable in ("LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD"):
         with pytest.raises(SettingsError, match=f"{variable} must be an amount in US dollars"):
             settings.require(variable)

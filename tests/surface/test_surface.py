@@ -26,7 +26,10 @@ SNAPSHOTS = Path(__file__).parent / "snapshots" / "tools"
 PACKAGE = ROOT / "src" / "luma_mcp_server"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 
-DREAM_MACHINE_ONLY = {"interpolate_videos", "upscale_video", "add_audio", "delete_generations"}
+ONLY_WITH_THE_OTHER = {
+    "agents": {"interpolate_videos", "upscale_video", "add_audio", "delete_generations"},
+    "dream_machine": {"extract_layers"},
+}
 KEYS = {"no_key": {}, "dream_machine": {"LUMA_API_KEY": "a-key"}, "agents": {"LUMA_API_KEY": "luma-api-a-key"}}
 
 
@@ -57,7 +60,7 @@ def test_a_tool_is_listed_as_the_snapshot_of_its_key_says_and_otherwise_as_witho
             (SNAPSHOTS / keys / f"{name}.json").write_text(text, encoding="utf-8")
 
     assert different == snapshots(keys)
-    assert common.keys() - shown.keys() == (DREAM_MACHINE_ONLY if keys == "agents" else set())
+    assert common.keys() - shown.keys() == ONLY_WITH_THE_OTHER.get(keys, set())
 
 
 def test_every_parameter_is_described_and_no_schema_has_what_models_stumble_over() -> None:
@@ -77,8 +80,15 @@ def test_a_parameter_that_nothing_configured_can_serve_is_not_listed() -> None:
 
     assert names("generate_video", "no_key") - names("generate_video", "agents") == {"concepts"}
     assert names("generate_image", "no_key") - names("generate_image", "agents") == {"style_ref", "character_refs"}
-    assert names("modify_video", "no_key") - names("modify_video", "dream_machine") == {"resolution"}
-    assert names("reframe_media", "no_key") - names("reframe_media", "dream_machine") == {"resolution"}
+    agents_alone = {
+        "generate_video": {"keyframes", "dynamic_range"},
+        "modify_video": {"resolution", "controls", "keyframes", "dynamic_range"},
+        "reframe_media": {"resolution", "placement"},
+        "generate_image": {"style", "web_search"},
+        "modify_image": {"style", "web_search"},
+    }
+    for tool, parameters in agents_alone.items():
+        assert names(tool, "no_key") - names(tool, "dream_machine") == parameters
     hooked = names("generate_video", "no_key", LUMA_MCP_CALLBACK_HOSTS="example.com")
     assert hooked - names("generate_video", "no_key") == {"callback_url"}
 
@@ -94,6 +104,9 @@ def test_a_value_that_nothing_configured_can_serve_is_not_listed() -> None:
     assert values("generate_video", "duration", "agents") == ["5s", "10s"]
     assert "4k" not in values("generate_video", "resolution", "agents")
     assert "360p" not in values("upscale_video", "resolution", "no_key")
+    assert values("extract_layers", "resolution", "agents") == ["1k", "2k"]
+    assert "auto" in values("modify_video", "mode", "agents")
+    assert "auto" not in values("modify_video", "mode", "dream_machine")
     assert "9:21" in values("generate_image", "aspect_ratio", "dream_machine")
     assert "3:1" in values("generate_image", "aspect_ratio", "agents")
     assert "3:1" not in values("generate_video", "aspect_ratio", "agents")
@@ -122,7 +135,7 @@ def test_annotations_say_what_a_tool_does() -> None:
         "list_camera_motions",
         "get_account",
     }
-    assert len(kinds[False, False, False]) == 9
+    assert len(kinds[False, False, False]) == 10
 
 
 def test_the_instructions_are_at_most_120_words() -> None:
@@ -168,13 +181,14 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
     "cli": {"server", "tools", "settings", "sandbox", "errors", "__init__"},
-    "server": {"tools", "catalog", "pricing", "prompts", "schema", "settings", "__init__"},
+    "server": {"tools", "catalog", "models", "pricing", "prompts", "schema", "settings", "__init__"},
     "prompts": {"tools", "schema", "errors"},
     "tools": TOOLS,
     "tools.services": set(),
     "tools.call": {"services"},
     **{f"tools.{one}": SHARED | PAID for one in PAID},
     **{f"tools.{one}": SHARED | PAID for one in ("create", "library", "account")},
+    "tools.create_images": SHARED | PAID | {"create"},
     "purchases": {"models", "errors"},
     "apis": {"catalog", "models", "errors"},
     "media": {"models", "errors"},

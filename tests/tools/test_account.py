@@ -30,6 +30,7 @@ async def test_the_account_shows_that_luma_answers_accepts_the_key_and_holds_cre
         "spent_total_usd": 0.71,
         "budget_usd": 20.0,
         "budget_left_usd": 19.29,
+        "budget_window": "any 24 hours: a purchase stops counting a day after it was made",
         "sandbox": True,
         "journal": str(desk.folder.with_name(".luma-mcp") / "journal-sandbox.sqlite3"),
         "output_dir": str(desk.folder),
@@ -174,3 +175,21 @@ async def test_a_luma_that_hangs_delays_the_known_words_by_three_seconds_at_most
 
     assert shown["concepts_source"] == "known list of 2025-05"
     assert anyio.current_time() - started <= 3.1
+
+
+async def test_the_account_tells_published_from_assumed_spending(desk) -> None:
+    clip = await desk.video()
+    assert "assumed_24h_usd" not in await desk.call("get_account")
+
+    await desk.call("upscale_video", generation_id=clip["generation_id"])
+
+    account = await desk.call("get_account")
+    assert (account["spent_24h_usd"], account["assumed_24h_usd"]) == (2.3, 1.59)
+
+
+async def test_a_key_that_is_refused_is_told_where_old_and_new_ones_come_from(desk) -> None:
+    desk.world.faults.append(Fault("status", status=401, detail="Invalid API key"))
+
+    said = await desk.refusal("generate_video", prompt="a lake")
+
+    assert "existing keys: lumalabs.ai/dream-machine/api/keys; new keys: platform.lumalabs.ai" in said

@@ -49,6 +49,15 @@ async def test_a_video_from_text_alone_answers_with_the_finished_saved_clip(agen
         "file_path": str(agents_desk.folder / f"a-quiet-lake-at-dawn-{made['generation_id']}.mp4"),
         "charged": "yes",
         "estimated_cost_usd": 0.30,
+        "operation": "generate_video",
+        "arguments": {
+            "prompt": "a quiet lake at dawn",
+            "aspect_ratio": "16:9",
+            "resolution": "720p",
+            "duration": "5s",
+            "model": "ray-3.2",
+            "take": 1,
+        },
         "sandbox": True,
     }
 
@@ -173,12 +182,12 @@ async def test_what_this_api_made_is_a_source_by_its_id_and_an_image_by_its_link
         (
             "generate_video",
             {"duration": "9s"},
-            "ray-3.2 does not support duration=9s. Nothing was sent. Use duration=10s",
+            "ray-3.2 does not support duration=9s. Nothing was sent. It supports 5s, 10s. Use duration=10s ($0.90).",
         ),
         (
             "generate_video",
             {"resolution": "4k"},
-            "does not support resolution=4k. Nothing was sent. Use resolution=1080p",
+            "It supports 360p, 540p, 720p, 1080p. Use resolution=1080p ($1.20).",
         ),
         ("generate_video", {"aspect_ratio": "9:21"}, "Use aspect_ratio=9:16"),
         ("generate_video", {"loop": True, "duration": "10s"}, "loops only 5s clips"),
@@ -189,12 +198,12 @@ async def test_what_this_api_made_is_a_source_by_its_id_and_an_image_by_its_link
         (
             "generate_image",
             {"aspect_ratio": "4:3"},
-            "does not support aspect_ratio=4:3. Nothing was sent. Use aspect_ratio=3:2",
+            "Use aspect_ratio=3:2 ($0.0404).",
         ),
         ("generate_image", {"image_refs": [URL] * 10}, "at most 9 reference images"),
         ("generate_image", {"image_refs": [f"{URL}#weight=0.5"]}, "say in the prompt how much it counts"),
         ("modify_image", {"source": URL, "image_refs": [URL] * 9}, "at most 8 reference images"),
-        ("reframe_media", {"source": URL, "aspect_ratio": "1:1"}, "reframes no images"),
+        ("reframe_media", {"source": URL, "aspect_ratio": "1:1"}, "can't reframe images"),
         ("reframe_media", {"source": CLIP, "aspect_ratio": "9:16", "resolution": "1080p"}, "Use resolution=720p"),
     ],
 )
@@ -218,14 +227,18 @@ async def test_what_this_api_does_not_have_is_refused_with_a_call_that_works(
         ("reframe_media", {"source": CLIP, "aspect_ratio": "1:1", "start_image": URL}, "takes no start_image"),
     ],
 )
-async def test_what_only_the_other_api_has_is_refused_for_a_model_of_this_one_and_done_by_the_other(
+async def test_what_only_the_other_api_has_is_refused_with_the_model_that_does_it_and_its_price(
     both_desk, tool: str, arguments: dict[str, Any], words: str
 ) -> None:
-    model = "uni-1" if tool == "generate_image" else "ray-3.2"
-    assert words in await both_desk.refusal(tool, prompt="a lake", model=model, **arguments)
+    model, price = ("photon-1", "$0.0150") if tool == "generate_image" else ("ray-2", "up to $3.19")
+    if tool == "generate_video":
+        price = "$0.71"
+    said = await both_desk.refusal(tool, prompt="a lake", **arguments)
+    assert words in said
+    assert f"Use model={model} ({price})" in said
     assert both_desk.wire.sent == []
 
-    made = await both_desk.call(tool, prompt="a lake", **arguments)
+    made = await both_desk.call(tool, prompt="a lake", model=model, **arguments)
     assert made["api"] == "dream_machine"
 
 
@@ -235,11 +248,12 @@ async def test_this_api_tells_nobody_of_changes(open_desk) -> None:
         hook = {"callback_url": "https://hooks.example.com/luma"}
         said = await desk.refusal("generate_video", prompt="a lake", model="ray-3.2", **hook)
         assert "callback_url is for Dream Machine models" in said
-        assert (await desk.video(**hook))["api"] == "dream_machine"
+        assert "Use model=ray-2 ($0.71)" in said
+        assert (await desk.video(model="ray-2", **hook))["api"] == "dream_machine"
 
 
-@pytest.mark.parametrize("name", ["hdr", "exr_export", "keyframes", "web_search", "layering", "style", "sync", "edit"])
-async def test_what_this_version_leaves_out_is_refused_by_its_name(agents_desk, name: str) -> None:
+@pytest.mark.parametrize("name", ["hdr", "exr_export", "guide_frame", "layering", "sync", "edit"])
+async def test_luma_s_own_names_are_no_parameters_here(agents_desk, name: str) -> None:
     for tool in ("generate_video", "generate_image"):
         assert f"has no parameter {name!r}" in await agents_desk.refusal(tool, prompt="a lake", **{name: "x"})
     assert agents_desk.wire.sent == []
@@ -250,23 +264,37 @@ async def test_what_this_version_leaves_out_is_refused_by_its_name(agents_desk, 
     [
         ({}, "ray-3.2"),
         ({"duration": "10s"}, "ray-3.2"),
-        ({"duration": "9s"}, "ray-2"),
-        ({"resolution": "4k"}, "ray-2"),
-        ({"aspect_ratio": "9:21"}, "ray-2"),
         ({"model": "ray-flash-2"}, "ray-flash-2"),
     ],
 )
-async def test_without_a_model_the_first_that_can_do_it_is_taken(
-    both_desk, arguments: dict[str, Any], model: str
-) -> None:
+async def test_without_a_model_the_first_is_taken(both_desk, arguments: dict[str, Any], model: str) -> None:
     assert (await both_desk.video(**arguments))["model"] == model
+
+
+async def test_nothing_is_moved_to_another_model_without_a_word(both_desk) -> None:
+    said = await both_desk.refusal("generate_video", prompt="a lake", duration="9s")
+
+    assert said == (
+        "ray-3.2 does not support duration=9s. Nothing was sent. It supports 5s, 10s. Use duration=10s ($0.90). Or use "
+        "model=ray-2 ($1.27) or ray-flash-2 ($0.44) to get exactly this."
+    )
+    assert both_desk.wire.sent == []
+    assert (await both_desk.video(duration="9s", model="ray-2"))["estimated_cost_usd"] == 1.27
 
 
 async def test_what_no_model_can_do_is_refused_in_the_words_of_the_first(both_desk) -> None:
     said = await both_desk.refusal("generate_video", prompt="a lake", duration="10s", resolution="4k")
 
     assert "ray-3.2 does not support resolution=4k" in said
+    assert "Use resolution=1080p ($3.60)." in said
+    assert "model=" not in said
     assert both_desk.wire.sent == []
+
+
+async def test_the_only_model_that_can_is_named_with_what_is_too_short_for_it(both_desk) -> None:
+    said = await both_desk.refusal("generate_video", prompt="ok", concepts=["pov"])
+
+    assert "ray-2 can do this, but: prompt is 2 characters long; Luma takes 3 to 5,000" in said
 
 
 async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
@@ -278,25 +306,38 @@ async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
         said = await both_desk.refusal(
             "extend_video", generation_id=clip["generation_id"], prompt="it goes on", model=model
         )
-        assert "generate_video(start_image=" in said
+        assert "start_image takes a clip's id for its last frame" in said
+        assert "Making it again with that model costs as much as a new clip." in said
     for start, end in ((ours, theirs), (theirs, ours), (ours, ours)):
         ids = {"start_generation_id": start["generation_id"], "end_generation_id": end["generation_id"]}
         said = await both_desk.refusal("interpolate_videos", prompt="a change", **ids)
-        assert "generate_video(start_image=" in said
+        assert "Only clips made by ray-2 and ray-flash-2 can be continued by ray-2" in said
+        assert "start_image takes a clip's id for its last frame, end_image for its first" in said
     for tool in ("upscale_video", "add_audio"):
-        assert "model=ray-2" in await both_desk.refusal(tool, generation_id=ours["generation_id"])
+        said = await both_desk.refusal(tool, generation_id=ours["generation_id"])
+        assert "only to clips made by ray-2 and ray-flash-2, and this one was made by ray-3.2" in said
+        assert "costs as much as a new clip" in said
     assert both_desk.charges == 4
 
 
-async def test_an_image_of_a_shape_that_a_model_does_not_have_is_refused_with_a_call_that_works(both_desk) -> None:
+async def test_an_image_of_a_shape_that_a_model_does_not_have_gets_one_that_the_model_chooses(both_desk) -> None:
     image = await both_desk.image(model="photon-1", aspect_ratio="9:21")
     arguments = {"source": image["generation_id"], "prompt": "blue"}
 
-    said = await both_desk.refusal("modify_image", **arguments, model="uni-1")
+    await both_desk.call("modify_image", **arguments, model="uni-1")
+    assert "aspect_ratio" not in both_desk.posts[-1].body
+    await both_desk.call("modify_image", **arguments, model="photon-1")
+    assert both_desk.posts[-1].body["aspect_ratio"] == "9:21"
 
-    assert "uni-1 can't keep the image's shape, 9:21" in said
-    assert "aspect_ratio=" not in said
-    assert (await both_desk.call("modify_image", **arguments, model="photon-1"))["state"] == "completed"
+
+async def test_an_image_is_reframed_by_another_model_only_if_that_is_asked_for(both_desk) -> None:
+    image = (await both_desk.image())["generation_id"]
+
+    said = await both_desk.refusal("reframe_media", source=image, aspect_ratio="1:1")
+    assert "uni-1 can't reframe images" in said
+    assert "Use model=photon-1 ($0.0150) or photon-flash-1 ($0.0040) to get exactly this." in said
+    made = await both_desk.call("reframe_media", source=image, aspect_ratio="1:1", model="photon-1")
+    assert made["estimated_cost_usd"] == 0.015
 
 
 async def test_an_image_of_one_api_starts_a_video_of_the_other(both_desk) -> None:
@@ -371,7 +412,14 @@ async def test_the_account_shows_both_apis(both_desk) -> None:
     shown = await both_desk.call("get_account")
 
     assert shown["apis"] == [
-        {"api": "agents", "configured": True, "reachable": True, "key_accepted": True},
+        {
+            "api": "agents",
+            "configured": True,
+            "reachable": True,
+            "key_accepted": True,
+            "balance_note": "Luma's Agents API does not tell the balance: platform.lumalabs.ai shows it.",
+            "files_at_luma": 0,
+        },
         {"api": "dream_machine", "configured": True, "reachable": True, "key_accepted": True, "balance_usd": 100.0},
     ]
 
@@ -490,7 +538,7 @@ async def test_a_local_file_makes_the_call_go_to_the_api_that_takes_it(both_desk
         ("text.png", "image"),
         ("folder", "folder"),
         (".secret/cat.png", "hidden"),
-        ("clip.mp4", "image"),
+        ("clip.mp4", "can't be read as a video"),
     ],
 )
 async def test_a_file_that_is_no_good_is_refused_in_a_sentence_and_nothing_is_sent(
@@ -627,7 +675,7 @@ async def test_a_clip_of_unknown_size_is_extended_with_a_warning(open_desk, tmp_
 
         longer = await second.call("extend_video", generation_id=clip, prompt="it goes on")
 
-        assert "720p was asked for" in longer["warnings"][0]
+        assert "720p is assumed" in longer["warnings"][0]
 
 
 async def test_a_saved_file_stands_for_its_generation_however_it_is_written(both_desk, tmp_path) -> None:

@@ -185,7 +185,14 @@ async def test_junk_in_the_answers_about_an_upload_does_no_harm(open_desk: OpenD
 
     async with open_desk() as desk, httpx.AsyncClient(transport=(junk := Junk(desk.wire.inner))) as http:
         agents = Agents(
-            AGENTS_SANDBOX_KEY, "LUMA_API_KEY", "luma.example", AGENTS_URL, http, "127.0.0.1", lambda: datetime.now(UTC)
+            AGENTS_SANDBOX_KEY,
+            "LUMA_API_KEY",
+            "luma.example",
+            AGENTS_URL,
+            http,
+            "127.0.0.1",
+            lambda: datetime.now(UTC),
+            None,
         )
         said = list[str]()
         for junk.spoil, _ in rounds(LEADS | {"upload", "url"}):

@@ -39,6 +39,15 @@ async def test_a_video_from_text_alone_answers_with_the_finished_saved_clip(desk
         "file_path": str(desk.folder / f"a-quiet-lake-at-dawn-{made['generation_id']}.mp4"),
         "charged": "yes",
         "estimated_cost_usd": 0.71,
+        "operation": "generate_video",
+        "arguments": {
+            "prompt": "a quiet lake at dawn",
+            "aspect_ratio": "16:9",
+            "resolution": "720p",
+            "duration": "5s",
+            "model": "ray-2",
+            "take": 1,
+        },
         "sandbox": True,
     }
 
@@ -243,7 +252,7 @@ async def test_a_clip_is_upscaled_by_one_step_unless_a_resolution_is_named(
     assert desk.posts[-1].body == {"generation_type": "upscale_video", "resolution": resolution}
     assert larger["resolution"] == resolution
     assert "estimated_cost_usd" not in larger
-    assert "no published price: it counts as $" in larger["warnings"][0]
+    assert "Luma publishes no price for it: it counts as the same clip made by ray-2, $" in larger["warnings"][0]
 
 
 async def test_a_clip_of_the_largest_resolution_is_not_upscaled(desk) -> None:
@@ -297,7 +306,7 @@ async def test_a_reframed_clip_of_known_size_costs_as_much_as_a_new_one(desk) ->
     made = await desk.call("reframe_media", source=clip["generation_id"], aspect_ratio="1:1")
 
     assert made["estimated_cost_usd"] == 0.24
-    assert made["operation"] == "reframe_video"
+    assert made["operation"] == "reframe_media"
 
 
 async def test_a_weight_may_stand_behind_an_id(desk) -> None:

@@ -1,12 +1,14 @@
 """Looking at, finding, keeping and deleting what was made."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 
@@ -21,7 +23,9 @@ async def test_a_generation_is_found_by_its_id_in_any_case_and_by_its_link(desk)
     for name in (made["generation_id"], made["generation_id"].upper(), f" {made['video_url']} "):
         shown = await desk.call("get_generation", generation_id=name)
         assert shown["generation_id"] == made["generation_id"]
-        assert "file_path" not in shown
+        assert shown["file_path"] == made["file_path"]
+        assert shown["estimated_cost_usd"] == 0.71
+        assert shown["arguments"] == made["arguments"] | {"take": 1}
 
 
 async def test_the_list_has_neither_links_nor_long_prompts(desk) -> None:
@@ -34,6 +38,7 @@ async def test_the_list_has_neither_links_nor_long_prompts(desk) -> None:
         "generation_id",
         "api",
         "type",
+        "operation",
         "state",
         "model",
         "prompt",
@@ -388,3 +393,131 @@ async def test_a_page_beyond_what_is_looked_through_is_the_last(desk) -> None:
 
     assert (listed["has_more"], listed["generations"], "next_offset" in listed) == (False, [], False)
     assert "Only the first 1000" in listed["warnings"][0]
+
+
+async def test_waiting_for_a_deleted_generation_among_others_says_deleted(desk) -> None:
+    gone, kept = [(await desk.video(prompt))["generation_id"] for prompt in ("a lake", "a hill")]
+    await desk.call("delete_generations", generation_ids=[gone])
+
+    waited = await desk.call("wait_for_generations", generation_ids=[gone, kept])
+
+    assert [one["state"] for one in waited["generations"]] == ["deleted", "completed"]
+    assert waited["finished"] is True
+
+
+async def test_unfinished_generations_can_be_listed_alone(both_desk) -> None:
+    await both_desk.video("done")
+    stuck = []
+    for name in ("ray-2", "ray-3.2"):
+        stuck.append(await both_desk.video("[sandbox:stuck]", model=name, wait_s=0))
+        await anyio.sleep(2)
+    both_desk.wire.after.append(httpx.ReadTimeout("slow"))
+    lost = await both_desk.video("lost")
+
+    listed = await both_desk.call("list_generations", state="unfinished")
+
+    ids = [row.get("generation_id") or row["request_id"] for row in listed["generations"]]
+    assert ids == [lost["request_id"], *(one["generation_id"] for one in reversed(stuck))]
+
+
+async def test_a_name_that_could_not_be_kept_is_said(desk) -> None:
+    made = (await desk.video())["generation_id"]
+
+    async def saved_as(filename: str) -> tuple[str, list[str]]:
+        saved = await desk.call("download_generation", generation_id=made, filename=filename)
+        return Path(saved["file_path"]).name, saved.get("warnings", [])
+
+    assert await saved_as("lake") == ("lake.mp4", [])
+    assert await saved_as("hill.mp4") == ("hill.mp4", [])
+    why = "the content sets the extension, and no file is overwritten."
+    assert await saved_as("hill.avi") == ("hill-2.mp4", [f"Saved as hill-2.mp4: {why}"])
+    assert await saved_as("lake") == ("lake-2.mp4", [f"Saved as lake-2.mp4: {why}"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [({"LUMA_MCP_SAVE": "off"}, "Not saved: saving is off."), ({"LUMA_MCP_READ_ONLY": "on"}, "Not saved: read-only.")],
+)
+async def test_a_generation_without_a_file_says_why(desk, open_desk, tmp_path, environ: dict[str, str], words) -> None:
+    made = (await desk.video())["generation_id"]
+    (desk.folder / next(desk.folder.iterdir()).name).unlink()
+    assert (await desk.call("get_generation", generation_id=made))["warnings"] == ["No saved file here."]
+    async with open_desk(beside=desk, **environ) as other:
+        assert (await other.call("get_generation", generation_id=made))["warnings"] == [words]
+
+
+async def test_what_a_call_asked_for_is_shown_with_what_it_made(desk) -> None:
+    image = await desk.image()
+    start = f"{image['generation_id']}"
+    made = await desk.video("a lake", start_image=start, loop=True, concepts=["pov"], take=3)
+    longer = await desk.call("extend_video", generation_id=made["generation_id"], prompt="on and on", take=2)
+
+    for shown in (made, await desk.call("get_generation", generation_id=made["generation_id"])):
+        assert shown["arguments"] == {
+            "prompt": "a lake",
+            "start_image": start,
+            "loop": True,
+            "concepts": ["pov"],
+            "aspect_ratio": "16:9",
+            "resolution": "720p",
+            "duration": "5s",
+            "model": "ray-2",
+            "take": 3,
+        }
+        assert shown["operation"] == "generate_video"
+    assert longer["operation"] == "extend_video"
+    assert (
+        longer["arguments"].items()
+        >= {
+            "generation_id": made["generation_id"],
+            "direction": "forward",
+            "take": 2,
+        }.items()
+    )
+    assert all("arguments" not in row for row in (await desk.call("list_generations"))["generations"])
+
+
+async def test_a_reused_answer_does_not_say_that_it_was_charged(desk) -> None:
+    assert (await desk.video())["charged"] == "yes"
+    again = await desk.video()
+
+    assert again["reused"] is True
+    assert "charged" not in again
+    assert again["estimated_cost_usd"] == 0.0
+
+
+async def test_what_runs_beside_is_asked_about_when_nobody_has_for_half_a_minute(agents_desk) -> None:
+    done = await agents_desk.video("one", wait_s=0)
+    stuck = await agents_desk.video("[sandbox:stuck]", wait_s=0)
+    await anyio.sleep(20)
+    assert len((await agents_desk.video("two"))["also_running"]) == 2
+    await anyio.sleep(20)
+
+    running = (await agents_desk.video("three"))["also_running"]
+
+    assert running == [f"{stuck['generation_id']}: [sandbox:stuck]"]
+    assert done["generation_id"] not in running[0]
+
+
+async def test_a_misspelled_tool_suggests_no_other(desk) -> None:
+    try:
+        said = str((await desk.raw("extend_videos", generation_id="x", prompt="on")).content)
+    except MCPError as error:
+        said = str(error)
+
+    assert "extend_videos" in said
+    assert not re.search(r"\b(generate|extend|interpolate|modify|upscale)_video\b", said)
+
+
+@pytest.mark.parametrize(
+    ("detail", "unread"),
+    [("Failed to moderate image", True), ("Frame moderation failed", True), ("The prompt failed moderation", False)],
+)
+async def test_a_refusal_about_moderating_an_image_says_that_its_link_may_be_unreadable(
+    desk, detail: str, unread: bool
+) -> None:
+    desk.world.faults.append(Fault("status", status=400, detail=detail))
+    said = await desk.refusal("generate_video", prompt="a lake", start_image="https://example.com/lake.jpg")
+
+    assert "Change the prompt or the images." in said
+    assert ("Luma may not have been able to read the link" in said) == unread

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from dirty_equals import IsStr
+from dirty_equals import IsPartialDict, IsStr
 from mcp.shared.exceptions import MCPError
 
 from luma_mcp_server.poller import next_gap
@@ -298,6 +298,11 @@ async def test_a_post_that_outlasts_its_call_is_not_cut_off_and_can_be_taken_up(
         "created_at": "2026-09-21T14:13:20Z",
         "charged": "unknown",
         "estimated_cost_usd": 0.71,
+        "operation": "generate_video",
+        "aspect_ratio": "16:9",
+        "resolution": "720p",
+        "duration": "5s",
+        "arguments": IsPartialDict(prompt="a lake", take=1),
         "sandbox": True,
         "warnings": [IsStr(regex="Luma has not answered yet: .* The same call buys nothing meanwhile.")],
         "next_step": f'wait_for_generations(generation_ids=["{late["request_id"]}"])',

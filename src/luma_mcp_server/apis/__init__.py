@@ -10,9 +10,6 @@ class LumaApi(Protocol):
 
     name: Api
 
-    async def ping(self) -> None:
-        """Raise if the API does not answer."""
-
     def check(self, request: Request) -> None:
         """Raise `InvalidRequest` for what this API documents as refused, or does not support. Free and offline."""
 

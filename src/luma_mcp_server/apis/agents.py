@@ -2,21 +2,23 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 import anyio
 import httpx
 import luma_agents
 
-from .. import models
-from ..catalog import AGENTS_IMAGE_RATIOS, check_values, wrong_api
-from ..errors import AnswerLost, LumaServerError, NotSent, Refused, TooManyRequests, quote, refuse
-from ..models import Api, Generation, Media, MediaType, Request, media_in
+from ..errors import AnswerLost, LumaServerError, NotFound, NotSent, Refused, TooManyRequests, quote
+from ..models import Api, Generation, MediaType, Output, Request
+from .agents_requests import to_body
 from .sdk import LOOK_UP_S, Answer, SdkClient, no_generation
 
 _LINK_LIFE = timedelta(hours=1)
 """Source: Luma Agents API documentation, image generation guide: links are presigned for one hour."""
+
+_FILE_LIFE = timedelta(hours=24)
+"""How long Luma may keep an uploaded file, if this server can't delete it before."""
 
 _UPLOAD_TIMEOUT = httpx.Timeout(60, connect=5, write=120)
 """Each piece of a file has two minutes to leave: slow lines are common on the way out."""
@@ -26,13 +28,12 @@ _INGEST_S = 120.0
 
 _UPLOAD_AGAIN = "Nothing was bought. Make the same call again: it sends the file again."
 
-Body = dict[str, Any]
-
 
 class Agents(SdkClient):
     """The Agents API with one key. The SDK would close the shared `http` with itself, so the SDK is never closed.
 
-    Files may be sent to `own_host` over http, because the API runs there; `now` is asked when links expire.
+    Files may be sent to `own_host` over http, because the API runs there; `now` is asked when links expire; `user` is
+    told to Luma as the one who asks.
     """
 
     name: Api = "agents"
@@ -46,9 +47,11 @@ class Agents(SdkClient):
         http: httpx.AsyncClient,
         own_host: str | None,
         now: Callable[[], datetime],
+        user: str | None,
     ) -> None:
         super().__init__(key, key_variable, keys_page, luma_agents.APIError)
         self._http, self._own_host, self._now = http, own_host, now
+        self._user = user or luma_agents.omit
         self._sdk = luma_agents.AsyncLuma(auth_token=key, base_url=base_url, http_client=http, max_retries=0)
 
     def check(self, request: Request) -> None:
@@ -59,23 +62,37 @@ class Agents(SdkClient):
         """Send one paid request, once. See `LumaApi.create`."""
         body = to_body(request)
         with self._translated(paid=True):
-            return self._parsed(await self._sdk.generations.create(**body, extra_headers={"X-Request-Id": purchase_id}))
+            headers = {"X-Request-Id": purchase_id}
+            return self._parsed(await self._sdk.generations.create(**body, user_id=self._user, extra_headers=headers))
 
     async def get(self, generation_id: str) -> Generation:
         """Ask how a generation stands. See `LumaApi.get`."""
         with self._translated(missing=no_generation(generation_id)):
             return self._parsed(await self._sdk.generations.get(generation_id))
 
-    async def ping(self) -> None:
-        """Raise if the API does not answer or refuses the key. It has no cheaper question than its list of files."""
+    async def count_files(self) -> int:
+        """How many uploaded files lie at Luma, up to 100. It is also the cheapest question that this API has."""
         with self._translated():
-            await self._sdk.files.list(limit=1, timeout=LOOK_UP_S)
+            page = await self._sdk.files.list(limit=100, state="ready", timeout=LOOK_UP_S)
+            return len(Answer.of(page).list("data") or ())
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete an uploaded file; one that is gone already is no error."""
+        with suppress(NotFound), self._translated(missing=_NO_FILE):
+            await self._sdk.files.delete(file_id)
 
     async def upload(self, size: int, media_type: str, filename: str, chunks: AsyncIterator[bytes]) -> str:
         """Bring a file of `size` bytes to Luma, and give its id once requests may name it. Costs nothing."""
         with self._translated(missing=_NO_FILE, if_lost=_UPLOAD_AGAIN):
             file = Answer.of(
-                await self._sdk.files.create(mime_type=media_type, size_bytes=size, purpose="input", filename=filename)
+                await self._sdk.files.create(
+                    mime_type=media_type,
+                    size_bytes=size,
+                    purpose="input",
+                    filename=filename,
+                    expires_at=self._now() + _FILE_LIFE,
+                    user_id=self._user,
+                )
             )
             file_id, upload = file.id, file.inner("upload")
             if file_id is None or not upload.data:
@@ -130,159 +147,6 @@ class Agents(SdkClient):
 _NO_FILE = ("Luma does not know the file", _UPLOAD_AGAIN)
 
 
-def to_body(request: Request) -> Body:
-    """A request as the arguments of the SDK's one create call. Pure.
-
-    Source: luma-agents 0.5.0, types/generation_create_params.py and types/video_options_param.py.
-    """
-    if isinstance(request, models.UpscaleRequest | models.AudioRequest):
-        raise refuse("This needs a Dream Machine clip", "Luma's Agents API neither upscales nor adds audio.")
-    check(request)
-    match request:
-        case models.VideoRequest():
-            body: Body = {"type": "video", "aspect_ratio": request.aspect_ratio, "video": _video(request)}
-        case models.ImageRequest():
-            body = {
-                "type": "image_edit" if request.source else "image",
-                "aspect_ratio": request.aspect_ratio,
-                "source": _reference(request.source),
-                "image_ref": [_link(media) for media in request.image_refs] or None,
-                "output_format": {"jpg": "jpeg", "png": "png", None: None}[request.output_format],
-            }
-        case models.ModifyVideoRequest():
-            start = {"start_frame": _link(request.start_image)} if request.start_image else {}
-            body = {
-                "type": "video_edit",
-                "source": _clip(request.source),
-                "video": {"resolution": request.resolution, "edit": {"strength": request.mode}, **start},
-            }
-        case models.ReframeRequest():
-            body = {
-                "type": "video_reframe",
-                "source": _clip(request.source),
-                "aspect_ratio": request.aspect_ratio,
-                "video": {"resolution": request.resolution},
-            }
-    body |= {"model": request.model, "prompt": request.prompt or _REFRAME_PROMPT}
-    return {name: value for name, value in body.items() if value is not None}
-
-
-_REFRAME_PROMPT = "Continue the scene naturally into the new frame"
-"""Sent where the caller gives none: this API requires a prompt for everything."""
-
-_FRAMES = {"5s": 120, "10s": 240}
-"""Position of the last frame. Source: luma-agents 0.5.0 types/video_options_param.py (24 frames a second)."""
-
-
-def _video(request: models.VideoRequest) -> Body:
-    video: Body = {"resolution": request.resolution, "duration": request.duration}
-    images = {0: request.start_image, _FRAMES.get(request.duration, 0): request.end_image}
-    pinned = {index: _link(media) for index, media in images.items() if media}
-    if request.duration == "10s" and pinned:
-        # start_frame and end_frame are for 5s alone; the same frames as keyframes also work for 10s.
-        return video | {"keyframes": list(pinned.values()), "keyframe_indexes": list(pinned)}
-    frames = {
-        "start_frame": _reference(request.start_video) or _link(request.start_image),
-        "end_frame": _reference(request.end_video) or _link(request.end_image),
-    }
-    return video | {name: frame for name, frame in frames.items() if frame} | ({"loop": True} if request.loop else {})
-
-
-def _link(media: Media | None) -> Body | None:
-    """An image where this API takes no generation id for one: `generation_id` as a frame means extending a clip."""
-    if media is None or media.file is None:
-        return {"url": media.url} if media else None
-    if media.file.file_id:
-        return {"file_id": media.file.file_id}
-    return {"data": media.file.data, "media_type": media.file.media_type}
-
-
-def _reference(media: Media | None) -> Body | None:
-    """A source: by id where it is one of this API's own."""
-    if media and media.generation_id and media.api == "agents":
-        return {"generation_id": media.generation_id}
-    return _link(media)
-
-
-def _clip(media: Media) -> Body:
-    source = _reference(media) or {}
-    # Luma wants to know before it fetches; a wrong subtype is not known to matter.
-    return source | {"media_type": "video/mp4"} if "url" in source else source
-
-
-MAX_PROMPT = 6000
-"""Characters. Source: Luma Agents API documentation, error handling."""
-
-_MOST_REFS = {"image": 9, "image_edit": 8}
-"""Source: luma-agents 0.5.0, types/generation_create_params.py."""
-
-
-def check(request: models.ModelRequest) -> None:
-    """Refuse what Luma documents as refused, and what this API does not have."""
-    if request.callback_url:
-        raise refuse("callback_url is for Dream Machine models", "Leave it out, or use model=ray-2.")
-    prompt = request.prompt or ""
-    if len(prompt) > MAX_PROMPT or not (prompt.strip() or isinstance(request, models.ReframeRequest)):
-        raise refuse(f"prompt is {len(prompt)} characters long", f"{request.model} takes 1 to {MAX_PROMPT:,}.")
-    if any(media.weight is not None for media in media_in(request)):
-        raise refuse("#weight=… is for Dream Machine models", "Leave it out and say in the prompt how much it counts.")
-    match request:
-        case models.VideoRequest():
-            _check_video(request)
-        case models.ImageRequest():
-            _check_image(request)
-        case models.ReframeRequest():
-            _check_reframe(request)
-    check_values(request)
-
-
-def _check_video(request: models.VideoRequest) -> None:
-    model = request.model
-    if any(clip.api != "agents" for clip in (request.start_video, request.end_video) if clip):
-        raise wrong_api("Dream Machine", model)
-    if request.concepts:
-        raise refuse(f"{model} has no concepts", "Write the camera motion into the prompt, or use model=ray-2.")
-    ends = [end for end in (request.start_image, request.end_image, request.start_video, request.end_video) if end]
-    if (request.start_video or request.end_video) and len(ends) > 1:
-        raise refuse(
-            f"{model} extends a clip by its prompt alone, to no image and to no other clip",
-            "Leave out end_image; to lead from one clip to another use generate_video(start_image=…, end_image=…).",
-        )
-    if request.loop and (request.duration == "10s" or request.end_image or request.end_video):
-        raise refuse(f"{model} loops only 5s clips that have no set end", "Leave out loop.")
-
-
-def _check_image(request: models.ImageRequest) -> None:
-    model = request.model
-    if request.source and request.aspect_ratio and request.aspect_ratio not in AGENTS_IMAGE_RATIOS:
-        raise refuse(f"{model} can't keep the image's shape, {request.aspect_ratio}", "Use model=photon-1.")
-    if request.character_refs:
-        raise refuse(
-            f"{model} has no character_refs", "Put them into image_refs and say in the prompt that it is that person."
-        )
-    if request.style_ref:
-        raise refuse(f"{model} has no style_ref", "Put it into image_refs and say in the prompt to take its style.")
-    most = _MOST_REFS["image_edit" if request.source else "image"]
-    if len(request.image_refs) > most:
-        raise refuse(f"{model} takes at most {most} reference images here", "Leave some out.")
-
-
-def _check_reframe(request: models.ReframeRequest) -> None:
-    model = request.model
-    if request.media_type == "image":
-        raise refuse(
-            "Luma's Agents API reframes no images", "Use modify_image, or model=photon-1 with a Dream Machine key."
-        )
-    if request.resolution == "1080p" and request.aspect_ratio in ("9:16", "3:4"):
-        raise refuse(f"{model} reframes to {request.aspect_ratio} up to 720p", "Use resolution=720p.")
-    if request.placement:
-        raise refuse(
-            f"{model} takes no placement in pixels", "Leave it out to have the source centered, or use model=ray-2."
-        )
-    if request.start_image:
-        raise refuse(f"{model} takes no start_image when it reframes", "Leave it out.")
-
-
 _REFUNDED = ("content_moderated", "generation_failed", "output_not_found")
 """Source: Luma Agents API FAQ, as read 2026-09-27; `budget_exhausted` may be charged in part."""
 
@@ -290,22 +154,56 @@ _REFUNDED = ("content_moderated", "generation_failed", "output_not_found")
 def parse(answer: Answer, key: str, expires: datetime) -> Generation:
     """A generation of Luma's as ours, without the key."""
     state, kind = answer.word("state") or "unknown", answer.word("type") or ""
-    type_: MediaType | None = "video" if kind.startswith("video") else "image" if kind.startswith("image") else None
-    links = (Answer.of(one).link("url") for one in answer.list("output") or ())
-    link = next(filter(None, links), None)
+    operation, type_ = _OPERATIONS.get(kind, (None, None))
+    outputs = [_output(one) for one in map(Answer.of, answer.list("output") or ()) if one.link("url")]
+    outputs.sort(key=lambda one: one[0])  # layers may come in any order
+    shown = tuple(output for _, output in outputs)
+    is_layers = kind == "layering"
+    link = next((one.url for one in shown if one.type == type_), shown[0].url if shown else None)
     code, reason, failed = answer.word("failure_code"), answer.text("failure_reason"), state == "failed"
     return Generation(
         generation_id=answer.id,
         api="agents",
         type=type_,
-        operation=kind if kind not in ("video", "image", "") else None,
+        operation=operation,
         state="dreaming" if state == "processing" else state,
         model=answer.word("model"),
         created_at=answer.time("created_at"),
         video_url=link if type_ != "image" else None,
-        image_url=link if type_ == "image" else None,
+        image_url=link if type_ == "image" and not is_layers else None,
+        outputs=(shown or None) if len(shown) > 1 or is_layers else None,
         url_expires_at=expires.replace(microsecond=0) if link else None,
         failure_code=code if failed else None,
         failure_reason=quote(reason, secret=key) if failed and reason else None,
         charged="yes" if not failed else "no" if code in _REFUNDED else "unknown",
+    )
+
+
+_OPERATIONS: dict[str, tuple[str | None, MediaType]] = {
+    "video": (None, "video"),  # new or extended: only who bought it knows
+    "video_edit": ("modify_video", "video"),
+    "video_reframe": ("reframe_media", "video"),
+    "image": ("generate_image", "image"),
+    "image_edit": ("modify_image", "image"),
+    "layering": ("extract_layers", "image"),
+}
+
+
+_BOUNDS = ("x", "y", "width", "height", "canvas_width", "canvas_height")
+"""Source: luma-agents-go 0.6.0, `output[].layer.bounds`; luma-agents 0.5.0 hands it through."""
+
+
+def _output(answer: Answer) -> tuple[int, Output]:
+    """One result, and its place among the layers."""
+    layer = answer.inner("layer")
+    index, bounds = layer.data.get("index"), layer.inner("bounds").data
+    numbers = {name: bounds[name] for name in _BOUNDS if isinstance(bounds.get(name), int)}
+    label, description = layer.text("label"), layer.text("description")
+    return index if isinstance(index, int) else 0, Output(
+        type=answer.word("type") or "file",
+        url=answer.link("url"),
+        label=quote(label)[:64] if label else None,
+        description=quote(description) if description else None,
+        edge=layer.word("alpha_hint"),
+        bounds=numbers if len(numbers) == len(_BOUNDS) else None,
     )

@@ -7,7 +7,7 @@ import httpx
 import lumaai
 
 from .. import models
-from ..catalog import check_values, wrong_api
+from ..catalog import check_maker, check_values
 from ..errors import AnswerLost, quote, refuse
 from ..models import Api, Generation, Media, MediaType, Page, Request, media_in
 from .sdk import LOOK_UP_S, WORD, Answer, SdkClient, Unusable, cleaned, header_time, no_generation
@@ -142,12 +142,14 @@ def to_call(request: Request) -> tuple[str, Body]:
                 "media": _link(request.source),
                 "format": request.output_format,
                 "first_frame": _link(request.start_image),
-                **request.placement,
+                **request.pixels,
             }
         case models.UpscaleRequest():
             operation, kind, body = "upscale", "upscale_video", {"id": request.source.generation_id}
         case models.AudioRequest():
             operation, kind, body = "audio", "add_audio", {"id": request.source.generation_id}
+        case models.LayersRequest():
+            raise refuse("Luma's Dream Machine API extracts no layers", "That takes an Agents model.")
     body |= {"generation_type": kind} | {name: getattr(request, name, None) for name in _SAME}
     return operation, {name: value for name, value in body.items() if value is not None}
 
@@ -207,24 +209,32 @@ def check(request: Request) -> None:
         raise refuse(
             f"prompt is {len(prompt)} characters long; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}",
             "Describe the subject, what it does, the setting and the camera in a sentence or two.",
+            "prompt",
         )
+    for name, off in _AGENTS_ONLY.items():
+        if getattr(request, name, off) != off:
+            raise refuse(f"{getattr(request, 'model', 'ray-2')} does not support {name}", "Leave it out.", name)
+    if getattr(request, "mode", None) == "auto":
+        raise refuse("Dream Machine models have no mode=auto", "Use flex_2, the middle of the nine strengths.", "mode")
     for media in media_in(request):
         if media.file:
             raise refuse(
-                f"{media.file.path} is a local file, but Dream Machine models fetch media by URL alone",
-                "Put it at a public https URL, or use an Agents model (ray-3.2, uni-1) with its key.",
+                f"{media.file.path} is no URL, and Dream Machine models fetch media by URL alone",
+                "Give a public https URL.",
             )
     match request:
         case models.UpscaleRequest() | models.AudioRequest() if request.source.api != "dream_machine":
             raise refuse(
-                "Luma upscales and gives sound to clips of its Dream Machine models alone; this one is of its Agents "
-                "API",
-                "Make the clip with model=ray-2 or ray-flash-2.",
+                "Luma upscales and adds sound only to clips made by ray-2 and ray-flash-2, and this one was made by "
+                f"{request.source.model or 'another model'}",
+                "Making it again with one of them costs as much as a new clip. For a larger one, make the clip with "
+                "resolution=1080p.",
             )
         case models.ModifyVideoRequest() | models.ReframeRequest() if request.resolution:
             raise refuse(
                 f"{request.model} keeps the source's resolution",
                 "Leave resolution out; upscale_video makes a finished clip larger.",
+                "resolution",
             )
         case models.VideoRequest():
             _check_video(request)
@@ -236,12 +246,22 @@ def check(request: Request) -> None:
         check_values(request)
 
 
+_AGENTS_ONLY: dict[str, object] = {
+    "keyframes": (),
+    "dynamic_range": "sdr",
+    "controls": {},
+    "placement": None,
+    "style": None,
+    "web_search": False,
+}
+"""Fields of requests that this API does not have, and what they are where they ask for nothing."""
+
+
 def _check_video(request: models.VideoRequest) -> None:
     if request.model == "ray-1-6":
         # Source: lumaai 1.19.0 dropped it; lumaai-node issue 106: it takes no resolution or duration.
         raise refuse("ray-1-6 is no longer offered", "Use model=ray-flash-2 or ray-2.")
-    if any(clip.api != "dream_machine" for clip in (request.start_video, request.end_video) if clip):
-        raise wrong_api("Agents", request.model)
+    check_maker((request.start_video, request.end_video), request.model)
     starts, ends = request.start_image or request.start_video, request.end_image or request.end_video
     if request.loop and ends and (starts or request.end_video):
         both_images = request.start_image and request.end_image
@@ -256,23 +276,30 @@ def parse(answer: Answer, key: str) -> Generation:
     """A generation of Luma's as ours, without the key."""
     assets, request = answer.inner("assets"), answer.inner("request")
     state, model = answer.word("state") or "unknown", answer.word("model") or request.word("model")
-    operation = request.word("generation_type")
-    kind = _type(answer.word("generation_type"), f"{operation} {model}", assets)
+    said = request.word("generation_type")
+    kind = _type(answer.word("generation_type"), f"{said} {model}", assets)
     image, reason, failed = assets.link("image"), answer.text("failure_reason"), state == "failed"
     # A clip that goes on from another is longer than asked for, and Luma does not say how long.
     frames = request.inner("keyframes")
-    extends = [frames.inner(name).word("type") for name in frames.data].count("generation") == 1
+    clips = [frames.inner(name).word("type") for name in frames.data].count("generation")
+    changes = request.inner("modify_image_ref").data
+    operations = {
+        "video": ("generate_video", "extend_video", "interpolate_videos")[min(clips, 2)],
+        "image": "modify_image" if changes else "generate_image",
+        "reframe_video": "reframe_media",
+        "reframe_image": "reframe_media",
+    }
     return Generation(
         generation_id=answer.id,
         api="dream_machine",
         type=kind,
-        operation=operation if operation not in ("video", "image") else None,
+        operation=operations.get(said or kind or "", said),
         state=state,
         model=model,
         prompt=request.text("prompt"),
         aspect_ratio=request.word("aspect_ratio"),
         resolution=request.word("resolution"),
-        duration=None if extends else request.word("duration"),
+        duration=None if clips == 1 else request.word("duration"),
         created_at=answer.time("created_at"),
         video_url=assets.link("video"),
         image_url=image if kind != "video" else None,

@@ -15,7 +15,17 @@ from typing import Any
 
 import httpx
 
-from ..errors import AnswerLost, LumaServerError, NotFound, NotSent, Refused, TooManyRequests, quote, whole_text
+from ..errors import (
+    AnswerLost,
+    LumaServerError,
+    NotFound,
+    NotSent,
+    Refused,
+    TooManyRequests,
+    moderation_advice,
+    quote,
+    whole_text,
+)
 
 NEVER_SENT = (
     httpx.ConnectError,
@@ -207,8 +217,11 @@ class SdkClient:
         if status == 402 or "credit" in words:
             status, what, hint = 402, "The Luma account has too little credit", ""
             todo = "Add credits at Luma, or make a cheaper call."
-        elif "moderat" in words or "blacklist" in words:
-            what, todo, hint = "Luma's moderation refused this", "Change the prompt or the images.", ""
+        elif re.search(r"\bhdr\b", words):
+            what, hint = "Luma refused the HDR request", ""
+            todo = "HDR needs access that Luma grants to an account: ask Luma, or leave out dynamic_range."
+        elif advice := moderation_advice(words):
+            what, todo, hint = "Luma's moderation refused this", advice, ""
         elif status in (401, 403):
             what = f"Luma refused the API key in {self._key_variable}"
             todo = f"Put a working key there ({self._keys_page}) and restart this server."

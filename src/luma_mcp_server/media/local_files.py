@@ -19,7 +19,10 @@ from ..models import LocalFile, MediaType
 from .references import CLIENT_SIDE, expand_home, is_data_uri
 
 INLINE_BYTES = 4 * 1024**2
-"""Content up to this size travels inside the request."""
+"""Files up to this size, all of a request's together, travel inside it."""
+
+_KEEP_S = 900.0
+"""Seconds that an uploaded file is kept for the next call: the same clip is often tried in several ways."""
 
 CHUNK_BYTES = 1024**2
 HEAD_BYTES = 256
@@ -43,11 +46,13 @@ class _Transfer:
 
     Attributes:
         sent: bytes that were handed to the connection.
+        used_at: when a call last wanted it, on the loop's clock.
         ended: set when there is a `file_id` or an `error`.
     """
 
     file: LocalFile
     sent: int = 0
+    used_at: float = 0.0
     file_id: str | None = None
     error: Exception | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
@@ -60,10 +65,23 @@ class _Transfer:
 
 
 class LocalFiles:
-    """The user's files on their way to Luma, from `folders` alone. The end of `tasks` cuts off what is under way."""
+    """The user's files on their way to Luma, from `folders` alone. The end of `tasks` cuts off what is under way.
 
-    def __init__(self, folders: tuple[Path, ...], home: Path | None, tasks: TaskGroup, upload: Upload) -> None:
-        self._folders, self._home, self._tasks, self._upload = folders, home, tasks, upload
+    What was uploaded is deleted at Luma a quarter of an hour after its last use and at the end of `tasks`, unless
+    `needed` names it for a job that is under way.
+    """
+
+    def __init__(
+        self,
+        folders: tuple[Path, ...],
+        home: Path | None,
+        tasks: TaskGroup,
+        upload: Upload,
+        delete: Callable[[str], Awaitable[None]],
+        needed: Callable[[], Awaitable[Collection[str]]],
+    ) -> None:
+        self._folders, self._home, self._tasks = folders, home, tasks
+        self._upload, self._delete, self._needed = upload, delete, needed
         # By digest. Nobody documents how long Luma keeps a file: one whose id it refuses is forgotten.
         self._transfers: dict[str, _Transfer] = {}
 
@@ -79,20 +97,23 @@ class LocalFiles:
             )
         return file
 
-    async def upload(self, file: LocalFile, *, until: float, say: Callable[[Callable[[], str]], None]) -> LocalFile:
-        """The file with Luma's id, if it is too large to travel inside a request.
+    async def upload(
+        self, file: LocalFile, *, until: float, say: Callable[[Callable[[], str]], None], even_small: bool = False
+    ) -> LocalFile:
+        """The file with Luma's id, if it is too large to travel inside a request, or `even_small`.
 
         Raises:
             InvalidRequest: the file changed or could not be read; nothing was bought.
             StillUploading: there was no time left; the same call again joins the upload, or finds it finished.
             LumaServerError: the upload failed; the next call tries again.
         """
-        if file.size <= INLINE_BYTES:
+        if file.size <= INLINE_BYTES and not even_small:
             return file
         transfer = self._transfers.get(file.digest)
         if transfer is None:
             transfer = self._transfers[file.digest] = _Transfer(file)
             self._tasks.start_soon(self._send, transfer)
+        transfer.used_at = anyio.current_time()
         say(transfer.progress)
         with anyio.CancelScope(deadline=until):
             await transfer.ended.wait()
@@ -105,9 +126,9 @@ class LocalFiles:
             )
         return file.model_copy(update={"file_id": transfer.file_id, "data": None})
 
-    def forget(self, file: LocalFile) -> None:
-        """Upload the file again next time: Luma no longer knows its id."""
-        self._transfers.pop(file.digest, None)
+    def forget(self, file_id: str | None) -> None:
+        """Upload the file with that id at Luma again next time: Luma no longer has it."""
+        self._transfers = {digest: one for digest, one in self._transfers.items() if one.file_id != file_id}
 
     async def _send(self, transfer: _Transfer) -> None:
         file = transfer.file
@@ -118,8 +139,26 @@ class LocalFiles:
             transfer.file = file.model_copy(update={"data": None})
         except Exception as error:  # noqa: BLE001 - passed on to the calls that wait, which raise it
             transfer.error = error
-            self.forget(file)
+            del self._transfers[file.digest]
         transfer.ended.set()
+        if transfer.file_id:
+            await self._delete_unused(transfer, transfer.file_id)
+
+    async def _delete_unused(self, transfer: _Transfer, file_id: str) -> None:
+        with suppress(Exception):  # whatever fails here, Luma deletes it a day after the upload
+            try:
+                while await self._in_use(transfer):  # noqa: ASYNC110 - no event says that time has passed
+                    await anyio.sleep(_KEEP_S)
+            finally:
+                # The server may be ending.
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 1.0):
+                    if file_id not in await self._needed():
+                        self.forget(file_id)
+                        await self._delete(file_id)
+
+    async def _in_use(self, transfer: _Transfer) -> bool:
+        lately = anyio.current_time() < transfer.used_at + _KEEP_S
+        return lately or transfer.file_id in await self._needed()
 
     def _read(self, text: str, parameter: str, kinds: Collection[MediaType]) -> LocalFile:
         """Everything before the upload. It blocks: call it in a worker thread."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,33 +16,64 @@ CLIENT_SIDE = re.compile(r"/mnt/(user-data|data|skills)/|/home/(claude|oai)/")
 VIDEO_ENDINGS = ("mp4", "mov", "webm", "m4v", "mkv", "avi")
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "avif", "heic")
 
+_MARK = re.compile(r"(.*)#(\w+)=([^#]*)", re.DOTALL)
+_MARKS: dict[str, tuple[str, Callable[[str], float], str]] = {
+    # Source of the range: ComfyUI's Luma nodes; Luma publishes none.
+    "weight": ("weight", float, "a number from 0 to 1, as in #weight=0.8"),
+    "at": ("at_s", float, "seconds from the start, as in #at=1.5"),
+    "frame": ("frame", int, "a frame's number from the start, as in #frame=36"),
+}
+"""What may follow a reference: the field of `Media`, how it is read, and an example."""
+
 _SAVED_NAME = re.compile(rf"(?:.*-)?({UUID.pattern})\.\w+", re.IGNORECASE)
 _PATH = re.compile(r"[A-Za-z]:[\\/]|[/~\\.]|file:", re.IGNORECASE)
 
 
+def split_marks(text: str, parameter: str, allowed: Collection[str] = ()) -> tuple[str, Media]:
+    """A reference without what is written behind it after a `#`, and that as fields of a `Media`.
+
+    Args:
+        text: the value of a parameter, such as `https://example.com/lake.jpg#weight=0.8`.
+        parameter: its name, for messages.
+        allowed: which of `weight`, `at` (seconds) and `frame` it takes.
+    """
+    value, marks = text.strip(), Media()
+    while found := _MARK.fullmatch(value):
+        value, name, number = found[1], found[2].lower(), found[3].strip()
+        if name in _MARKS and name not in allowed:
+            raise refuse(f"{parameter} takes no #{name}=…", f"Leave out #{name}={number[:20]}.")
+        field, read, example = _MARKS.get(name, ("", float, ""))
+        try:
+            number_read = read(number)
+        except ValueError:
+            number_read = -1.0
+        # One that is misspelled would cost money and do nothing. Elsewhere it belongs to the URL.
+        if name not in _MARKS and not allowed:
+            return text.strip(), marks
+        if name not in _MARKS or not 0 <= number_read <= (1 if name == "weight" else 100_000):
+            takes = " or ".join(_MARKS[one][2] for one in allowed)
+            raise refuse(f"{parameter}: #{name[:20]}={number[:20]} can't be used", f"Write {example or takes}.")
+        marks = marks.model_copy(update={field: number_read})
+    return value, marks
+
+
 def parse_reference(
-    text: str, parameter: str, *, media: bool = True, weighted: bool = False, own_host: str | None = None
+    value: str, parameter: str, *, media: bool = True, paths: bool = False, own_host: str | None = None
 ) -> Media:
     """Read a parameter that holds a generation id, a URL or the path of a saved file.
 
     Args:
-        text: its value; `#weight=0.8` may follow if it is `weighted`.
+        value: its value, without marks.
         parameter: its name, for messages.
         media: whether it may name media that Luma did not make.
-        weighted: whether a weight is allowed.
+        paths: whether it could be the path of a local file.
         own_host: a loopback host that is allowed, because the API runs on it.
     """
-    value, marker, number = text.strip().partition("#weight=")
-    if marker and not weighted:
-        raise refuse(f"{parameter} takes no weight", "Leave out #weight=….")
-    weight = None
-    if marker or (weighted and re.search(r"#\w+=", value)):  # a misspelled one would cost money and do nothing
-        weight = _weight(number, parameter)
     if UUID.fullmatch(value):
-        return Media(generation_id=value.lower(), weight=weight)
+        return Media(generation_id=value.lower())
     is_path = _PATH.match(value)
     if is_path and (saved := _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])):
-        return Media(generation_id=saved[1].lower(), weight=weight)
+        return Media(generation_id=saved[1].lower())
     if media and (is_path or is_data_uri(value)):
         what = "is a local file" if is_path else "contains the media itself"
         if CLIENT_SIDE.match(value):
@@ -50,8 +82,10 @@ def parse_reference(
             f"{parameter} {what}, but Luma's Dream Machine API only fetches media by URL",
             "Use a public https URL, or an Agents key (ray-3.2 and uni-1 take local files).",
         )
+    if media and paths and guess_type(value) and "/" not in value:
+        raise refuse(f"{parameter} is a file name without its folder", "Give the file's absolute path.")
     _check_url(value, parameter, own_host)
-    return Media(url=value, weight=weight)
+    return Media(url=value)
 
 
 def is_local(text: str, saved_in: Path | None, home: Path | None) -> bool:
@@ -81,16 +115,6 @@ def guess_type(url: str) -> MediaType | None:
     return "video" if ending in VIDEO_ENDINGS else "image" if ending in IMAGE_ENDINGS else None
 
 
-def _weight(number: str, parameter: str) -> float:
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = float("nan")
-    if not 0 <= weight <= 1:  # Source: ComfyUI's Luma nodes; Luma publishes no range.
-        raise refuse(f"{parameter} has an invalid weight", "Write a number from 0 to 1, as in #weight=0.8.")
-    return weight
-
-
 def _check_url(url: str, parameter: str, own_host: str | None) -> None:
     try:
         parts = urlsplit(url)
@@ -101,14 +125,15 @@ def _check_url(url: str, parameter: str, own_host: str | None) -> None:
         raise refuse(
             f"{parameter} is neither a generation id nor an https URL", "list_generations shows ids (36 characters)."
         )
-    if host != own_host and not _is_public(host):
+    if host != own_host and not is_public(host):
         raise refuse(
             f"{parameter} is an address that only your own network can reach, so Luma can't fetch it",
             "Use a public https URL.",
         )
 
 
-def _is_public(host: str) -> bool:
+def is_public(host: str) -> bool:
+    """Whether a host is one that anybody can reach, as far as its name tells."""
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:

@@ -23,6 +23,7 @@ from ..errors import (
     NotSent,
     Refused,
     TooManyRequests,
+    WasDeleted,
 )
 from ..models import MAX_JOB_AGE_S, Api, Generation
 from .purchase import Purchase
@@ -89,6 +90,7 @@ class Purchases:
     ) -> None:
         self.journal, self._get, self._list_pages, self._tasks, self._now = journal, get, list_pages, tasks, now
         self._in_flight: dict[str, _InFlight] = {}
+        self._seen_at: dict[str, float] = {}  # by generation: when Luma was last asked about it, if it is unfinished
 
     async def find_reusable(self, purchase: Purchase, until: float) -> PurchaseResult | None:
         """The earlier purchase that answers the same call, if there is one.
@@ -187,7 +189,7 @@ class Purchases:
                 else:
                     await self.journal.reject(purchase.id, str(flight.error))
             except JournalUnusable as error:  # the answer was paid for and must reach the caller
-                flight.generation = flight.generation and flight.generation.with_(warnings=(error.warning,))
+                flight.generation = flight.generation and flight.generation.replace(warnings=(error.warning,))
         await self._reconcile(purchase, flight, LOOKS_S if isinstance(flight.error, AnswerLost) else ())
 
     async def _reconcile(self, purchase: Purchase, flight: _InFlight, looks: tuple[float, ...]) -> None:
@@ -254,10 +256,18 @@ class Purchases:
                 raise
             raise self.explain_missing(purchase, missing) from missing
         if purchase:
+            self._seen_at[generation_id] = anyio.current_time()
+            if generation.finished:
+                del self._seen_at[generation_id]
             with suppress(JournalUnusable):
                 await self.journal.record_states([generation])
             generation = purchase.fill(generation)
-        return generation.with_(warnings=warnings or generation.warnings)
+        return generation.replace(warnings=warnings or generation.warnings)
+
+    def unseen_s(self, purchase: Purchase) -> float:
+        """Seconds since this process last saw how a purchase's job stands."""
+        seen_at = self._seen_at.get(purchase.generation_id or "")
+        return purchase.age(self._now()) if seen_at is None else anyio.current_time() - seen_at
 
     def explain_missing(self, purchase: Purchase, missing: NotFound) -> LumaServerError:
         """What to say of a generation that Luma does not know, though it was bought here."""
@@ -270,7 +280,7 @@ class Purchases:
         bought = f"{datetime.fromtimestamp(purchase.submitted_at).astimezone():%Y-%m-%d at %H:%M}"
         if purchase.status == "deleted":
             words = f"Generation {purchase.generation_id}, bought on {bought}, has been deleted. Saved files stay."
-            return NotFound(words, status=404)
+            return WasDeleted(words, status=404)
         return NotFound(f"{missing} This server bought it on {bought}.", status=404)
 
     async def _reread(self, purchase: Purchase) -> Purchase:

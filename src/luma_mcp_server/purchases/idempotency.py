@@ -18,7 +18,8 @@ def normalized(request: Request) -> Request:
         if isinstance(text := getattr(request, name, None), str)
     }
     if isinstance(request, VideoRequest | ImageRequest) and not request.aspect_ratio and not any(media_in(request)):
-        changes["aspect_ratio"] = "16:9"
+        # Manga is made in portrait shapes, of which Luma picks one.
+        changes["aspect_ratio"] = None if getattr(request, "style", None) == "manga" else "16:9"
     if isinstance(request, ImageRequest | ReframeRequest) and request.model.startswith("photon-"):
         changes["output_format"] = request.output_format or "jpg"
     return request.model_copy(update=changes)
@@ -37,7 +38,7 @@ def idempotency_key(request: Request) -> str:
         if not isinstance(value, Media):
             return value
         source = value.generation_id or (value.file.digest if value.file else value.url)
-        return {"source": source, "weight": value.weight}
+        return {"source": source, "weight": value.weight, "at_s": value.at_s, "frame": value.frame}
 
     # A field at its default counts as absent, so that a new field changes no key.
     fields = {name: identified(value) for name, value in request if value != type(request).model_fields[name].default}

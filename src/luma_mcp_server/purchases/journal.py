@@ -25,14 +25,14 @@ from .purchase import DAY_S, Purchase
 
 T = TypeVar("T")
 
-_VERSION = 2
-"""The file's `user_version`. Version 1 was never released."""
+_VERSION = 3
+"""The file's `user_version`. Earlier ones were never released."""
 
 _SCHEMA = """
     CREATE TABLE purchases (
         id TEXT PRIMARY KEY, account TEXT NOT NULL, api TEXT NOT NULL, idempotency_key TEXT NOT NULL,
-        take INTEGER NOT NULL, tool TEXT NOT NULL, operation TEXT NOT NULL, request TEXT NOT NULL, model TEXT,
-        resolution TEXT, duration TEXT, max_usd REAL NOT NULL, submitted_at REAL NOT NULL, status TEXT NOT NULL,
+        take INTEGER NOT NULL, tool TEXT NOT NULL, request TEXT NOT NULL, model TEXT, resolution TEXT, duration TEXT,
+        max_usd REAL NOT NULL, price_usd REAL, user TEXT, submitted_at REAL NOT NULL, status TEXT NOT NULL,
         generation_id TEXT, state TEXT, accepted_at REAL, took_s REAL, refunded INTEGER NOT NULL, media_url TEXT,
         note TEXT, active INTEGER NOT NULL DEFAULT 1
     );
@@ -54,6 +54,7 @@ _LEARN_WITHIN_S = 600.0
 _COLUMNS = tuple(field.name for field in fields(Purchase))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM purchases WHERE "
 _UNRESOLVED = "status IN ('submitting', 'unknown')"
+_UNFINISHED = "status IN ('submitting', 'unknown', 'accepted')"
 
 
 class Journal:
@@ -90,13 +91,14 @@ class Journal:
 
     async def newest(self, account: str, limit: int, state: str | None = None) -> list[Purchase]:
         """Purchases of one account that Luma took, or may have taken, newest first; `state` keeps only its own."""
-        where = "account = ? AND status NOT IN ('rejected', 'deleted') AND (? IS NULL OR state = ?)"
-        values = account, state, state, min(limit, 100_000)
+        where = "account = ? AND status NOT IN ('rejected', 'deleted')"
+        where += f" AND (? IS NULL OR state = ? OR (? = 'unfinished' AND {_UNFINISHED}))"
+        values = account, state, state, state, min(limit, 100_000)
         return await self._all(f"{where} ORDER BY submitted_at DESC LIMIT ?", *values)
 
     async def unfinished(self, since: float = 0.0) -> list[Purchase]:
         """Purchases whose job had not ended when it was last seen, newest first."""
-        where = f"{self._own} AND status IN ('submitting', 'unknown', 'accepted') AND submitted_at > ?"
+        where = f"{self._own} AND {_UNFINISHED} AND submitted_at > ?"
         return await self._all(f"{where} ORDER BY submitted_at DESC", *self._accounts, since)
 
     async def unresolved(self, api: Api, since: float) -> list[Purchase]:
@@ -121,12 +123,24 @@ class Journal:
         last = await self._all(f"{where} ORDER BY submitted_at DESC LIMIT ?", *self._accounts, *kind, _LEARN_FROM)
         return median(one.took_s or 0.0 for one in last) if len(last) >= _LEARN_LEAST else None
 
-    async def spending(self) -> tuple[float, ...]:
-        """What was spent since midnight, in 24 hours, and in all, in US dollars at the upper bounds of the prices."""
+    async def spending(self) -> tuple[float, float, float, float, dict[str, float]]:
+        """What was spent, in US dollars at the upper bounds of the prices.
+
+        Since midnight, in 24 hours, how much of that for jobs without a published price, in all, and in 24 hours by
+        user ("" for purchases without one).
+        """
         now = self._now()
         midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        starts = midnight, now.timestamp() - DAY_S, 0.0
-        return await self._read(lambda db: tuple(self._spent(db, start) for start in starts))
+        day = now.timestamp() - DAY_S
+
+        def work(db: sqlite3.Connection) -> tuple[float, float, float, float, dict[str, float]]:
+            where, values = self._counted(day)
+            sql = f"SELECT coalesce(user, ''), total(max_usd) FROM purchases WHERE {where} GROUP BY 1 ORDER BY 1"
+            by_user = {str(user): float(spent) for user, spent in db.execute(sql, values)}
+            unpriced = self._spent(db, day, "AND price_usd IS NULL")
+            return self._spent(db, midnight), self._spent(db, day), unpriced, self._spent(db, 0.0), by_user
+
+        return await self._read(work)
 
     async def check_budget(self, max_usd: float) -> None:
         """Raise `LumaServerError` for what `reserve` would refuse, before anything is asked or uploaded for it."""
@@ -190,21 +204,34 @@ class Journal:
         where = f"generation_id = ? AND {self._own}"
         await self._update(where, (generation_id, *self._accounts), status="deleted")
 
-    def _spent(self, db: sqlite3.Connection, since: float) -> float:
+    def _counted(self, since: float) -> tuple[str, tuple[Any, ...]]:
+        """Which purchases count as spent."""
         whose, accounts = ("", ()) if self._budget_spans_accounts else (f" AND {self._own}", self._accounts)
-        where = f"status <> 'rejected' AND refunded = 0 AND submitted_at > ?{whose}"
-        [(spent,)] = db.execute(f"SELECT total(max_usd) FROM purchases WHERE {where}", (since, *accounts))
+        return f"status <> 'rejected' AND refunded = 0 AND submitted_at > ?{whose}", (since, *accounts)
+
+    def _spent(self, db: sqlite3.Connection, since: float, which: str = "") -> float:
+        where, values = self._counted(since)
+        [(spent,)] = db.execute(f"SELECT total(max_usd) FROM purchases WHERE {where} {which}", values)
         return round(float(spent), 6)
 
-    def _check_budget(self, db: sqlite3.Connection, max_usd: float, now: datetime) -> None:
+    async def budget_left(self) -> float | None:
+        """What may still be spent now, in US dollars; None without a budget."""
+        now = self._now()
+        return await self._read(lambda db: self._left(db, now))
+
+    def _left(self, db: sqlite3.Connection, now: datetime) -> float | None:
         if self.budget_usd is None:
-            return
-        left = max(0.0, self.budget_usd - self._spent(db, now.timestamp() - DAY_S))
-        if max_usd > left + 1e-9:
+            return None
+        return max(0.0, self.budget_usd - self._spent(db, now.timestamp() - DAY_S))
+
+    def _check_budget(self, db: sqlite3.Connection, max_usd: float, now: datetime) -> None:
+        left = self._left(db, now)
+        if left is not None and max_usd > left + 1e-9:
             raise LumaServerError(
                 f"This counts as {dollars(max_usd)}, but only {dollars(left)} is left of the budget of "
-                f"{dollars(self.budget_usd)} in 24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. Tell the "
-                "user, who can raise that variable and restart this server, or wait; get_account shows the spending."
+                f"{dollars(self.budget_usd or 0.0)} in 24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. "
+                "Tell the user, who can raise that variable and restart this server, or wait; get_account shows the "
+                "spending."
             )
 
     async def _all(self, where: str, *values: Any) -> list[Purchase]:
@@ -296,6 +323,8 @@ def _create(db: sqlite3.Connection, path: Path) -> None:
             return
         if _version(db) > _VERSION:
             raise _unusable(path, "was written by a newer version of this server", "Update luma-mcp-server")
+        if _version(db):
+            raise _unusable(path, "was written by an unreleased version of this server", "Move it away")
         if db.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise _unusable(path, "is not a journal of this server", "Move it away")
         for statement in _SCHEMA.split(";"):

@@ -88,10 +88,19 @@ def _created(job: Generation, if_unknown: float) -> float:
     return job.created_at.timestamp() if job.created_at else if_unknown
 
 
+_SAME_AT_LUMA = {
+    "extend_video": "generate_video",
+    "interpolate_videos": "generate_video",
+    "modify_image": "generate_image",
+}
+"""Tools that Luma's list does not tell apart for certain."""
+
+
 def _looks(one: Purchase | Generation) -> tuple[str | None, str | None, str | None]:
     """What tells one job from another: operation, model, and prompt with plain links and single spaces."""
-    operation = one.operation or (one.type if isinstance(one, Generation) else None)
-    return operation, one.model, " ".join(plain_text(one.prompt or "").split()) or None
+    operation = one.tool if isinstance(one, Purchase) else one.operation
+    prompt = " ".join(plain_text(one.prompt or "").split()) or None
+    return _SAME_AT_LUMA.get(operation or "", operation), one.model, prompt
 
 
 def _may_be(purchase: Purchase, job: Generation) -> bool:

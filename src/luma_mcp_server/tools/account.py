@@ -11,6 +11,7 @@ from ..errors import JournalUnusable, LumaServerError, Refused
 from ..models import Api, Value
 from ..pricing import PRICE_NOTES, PRICES_AS_OF, price_list
 from ..purchases.purchase import DAY_S
+from ..settings import AGENTS_KEYS_PAGE
 from .call import Call
 from .results import label
 from .services import Services
@@ -34,13 +35,15 @@ class CameraMotions(Value):
 
 
 class ApiStanding(Value):
-    """How one of Luma's APIs stands."""
+    """How one of Luma's APIs stands; `files_at_luma` is how many uploaded files lie there, up to 100."""
 
     api: str
     configured: bool
     reachable: bool | None = None
     key_accepted: bool | None = None
     balance_usd: float | None = None
+    balance_note: str | None = None
+    files_at_luma: int | None = None
     message: str | None = None
 
 
@@ -49,7 +52,9 @@ class Account(Value):
 
     Attributes:
         spent_today_usd: since midnight here.
-        budget_usd: the most that may be spent in 24 hours.
+        assumed_24h_usd: how much of `spent_24h_usd` is for jobs without a published price, at their upper bounds.
+        spent_24h_by_user_usd: by `LUMA_MCP_USER`.
+        budget_usd: the most that may be spent in `budget_window`.
         in_flight: purchases that a server is sending just now: their ids, with the start of their prompts.
         unknown: purchases of the last 24 hours whose answer was lost: they may have been charged.
         journal: the file with the record of all purchases.
@@ -58,9 +63,12 @@ class Account(Value):
     apis: tuple[ApiStanding, ...]
     spent_today_usd: float | None = None
     spent_24h_usd: float | None = None
+    assumed_24h_usd: float | None = None
+    spent_24h_by_user_usd: dict[str, float] | None = None
     spent_total_usd: float | None = None
     budget_usd: float | None = None
     budget_left_usd: float | None = None
+    budget_window: str | None = None
     in_flight: tuple[str, ...] | None = None
     unknown: tuple[str, ...] | None = None
     sandbox: bool | None = None
@@ -102,7 +110,7 @@ async def list_camera_motions(call: Call) -> CameraMotions:
 
 
 async def get_account(call: Call) -> Account:
-    """Key accepted? Balance, spending, budget, open purchases, where files are saved. Free."""
+    """Check whether each key works; show balance, spending, budget, open purchases, output folder. Free."""
     services, settings = call.services, call.services.settings
     # What can't be used is a warning, never an error.
     warnings = [*settings.problems.values(), *settings.misspelled]
@@ -140,11 +148,15 @@ async def get_account(call: Call) -> Account:
 async def _spent(services: Services) -> dict[str, Any]:
     """What the journal knows, as fields of an `Account`."""
     journal, settings, now = services.journal, services.settings, services.now()
-    today, day, total = await journal.spending()
+    today, day, assumed, total, by_user = await journal.spending()
     unresolved = [one for one in await journal.unfinished(now.timestamp() - DAY_S) if one.unresolved]
     spent: dict[str, Any] = {
         "spent_today_usd": round(today, 2),
         "spent_24h_usd": round(day, 2),
+        "assumed_24h_usd": round(assumed, 2) or None,
+        "spent_24h_by_user_usd": {user or "nobody named": round(usd, 2) for user, usd in by_user.items()}
+        if any(by_user)
+        else None,
         "spent_total_usd": round(total, 2),
         "in_flight": tuple(label(one) for one in unresolved if one.in_flight(now)) or None,
         "unknown": tuple(label(one) for one in unresolved if not one.in_flight(now)) or None,
@@ -154,6 +166,7 @@ async def _spent(services: Services) -> dict[str, Any]:
     if settings.budget_usd is not None and not settings.wrong("LUMA_MCP_BUDGET_USD"):
         spent["budget_usd"] = settings.budget_usd
         spent["budget_left_usd"] = round(max(0.0, settings.budget_usd - day), 2)
+        spent["budget_window"] = "any 24 hours: a purchase stops counting a day after it was made"
     return spent
 
 
@@ -161,10 +174,13 @@ async def _standing(services: Services, api: Api) -> ApiStanding:
     found: dict[str, Any] = {"reachable": False, "message": "It did not answer in time."}
     with anyio.move_on_after(services.look_up_s):
         try:
-            await services.api(api).ping()
-            found["reachable"] = True
-            if api == "dream_machine":  # the Agents API has no balance
+            if api == "dream_machine":
+                await services.dream_machine.ping()
+                found["reachable"] = True
                 found["balance_usd"] = await services.dream_machine.balance_usd()
+            else:
+                found |= {"files_at_luma": await services.agents.count_files(), "reachable": True}
+                found["balance_note"] = f"Luma's Agents API does not tell the balance: {AGENTS_KEYS_PAGE} shows it."
             found |= {"key_accepted": True, "message": None}
         except LumaServerError as error:
             found["message"] = str(error)

@@ -22,6 +22,7 @@ _WHAT = {
     models.ModifyVideoRequest: "A modified video",
     models.UpscaleRequest: "An upscaled video",
     models.AudioRequest: "Audio for a video",
+    models.LayersRequest: "The layers of an image",
 }
 _FORM = {
     "type": "object",
@@ -41,30 +42,53 @@ def describe(request: models.Request) -> str:
         what = _WHAT[type(request)]
     model, source = getattr(request, "model", None), getattr(request, "source", None)
     sizes = [getattr(request, name, None) or getattr(source, name, None) for name in ("resolution", "duration")]
+    if (dynamic_range := getattr(request, "dynamic_range", "sdr")) != "sdr":
+        sizes.append(dynamic_range)
     known = ", ".join(filter(None, sizes))
     return f"{what}{f' with {model}' if model else ''}{f' ({known})' if known else ''}"
 
 
-async def confirm_price(call: Call, usd: float, what: str, *, published: bool) -> None:
+def above_limit(call: Call, usd: float) -> bool:
+    """Whether a price in US dollars needs the user's yes."""
+    limit = call.services.settings.confirm_usd
+    return limit is not None and usd > limit
+
+
+def can_ask(call: Call) -> bool:
+    """Whether the client can ask the user."""
+    can = call.ctx.client_capabilities.elicitation if call.ctx.client_capabilities else None
+    return can is not None and (can.form is not None or can.url is None)
+
+
+async def confirm_price(call: Call, usd: float, what: str, assumed: str | None) -> None:
     """Return if a price in US dollars needs no yes, or has the user's; the time to answer counts for no deadline.
+
+    Where nobody can be asked, a limit that the user has set holds; the default lets the call pass.
+
+    Args:
+        call: the call.
+        usd: the price.
+        what: what it is for.
+        assumed: why the price is a bound, where none is published.
 
     Raises:
         LumaServerError: the user said no, gave no answer, or can't be asked.
         InputRequired: the client has to ask the user and to call again.
     """
-    ctx, limit = call.ctx, call.services.settings.confirm_usd
-    if limit is None or usd <= limit:
+    ctx, settings = call.ctx, call.services.settings
+    if not above_limit(call, usd):
         return
     price = models.dollars(usd)
-    costs = f"{what} costs about {price}" if published else f"{what} has no published price and counts as {price}"
+    costs = f"{what} counts as {price} ({assumed})" if assumed else f"{what} costs about {price}"
     cannot_ask = LumaServerError(
-        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({models.dollars(limit)}) allows without the user's yes, and this "
-        "client can't ask the user. Nothing was bought. Make a cheaper call (list_models has the prices), or tell the "
-        "user to raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
+        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({models.dollars(settings.confirm_usd or 0.0)}) allows without the "
+        "user's yes, and this client can't ask the user. Nothing was bought. Make a cheaper call (list_models has the "
+        "prices), or tell the user to raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
     )
-    can = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
-    if can is None or (can.form is None and can.url is not None):
-        raise cannot_ask
+    if not can_ask(call):
+        if settings.confirm_is_cap:
+            raise cannot_ask
+        return
     question = ElicitRequestFormParams(message=f"{costs}. Go on?", requested_schema=_FORM)
     if (ctx.protocol_version or "") >= _MODERN:
         answer = (ctx.input_responses or {}).get(_KEY)

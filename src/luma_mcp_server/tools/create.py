@@ -1,27 +1,29 @@
-"""The paid tools: signatures and requests, nothing else."""
+"""The paid tools for videos, and for what both kinds share: signatures, and the requests that they make."""
 
 import difflib
-from typing import Annotated
+import math
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from .. import models
-from ..catalog import CONCEPTS, PLACEMENT, api_of, next_resolution
+from ..catalog import CONCEPTS, PIXELS, api_of, next_resolution, parse_controls
 from ..errors import refuse
 from .call import Call
 from .paid import buy, check_call
-from .sources import resolve_clip, resolve_id, resolve_image, resolve_images, resolve_media
+from .sources import resolve_clip, resolve_id, resolve_keyframes, resolve_media, resolve_optional_image
 
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
 Source = Annotated[str, Field(description="Generation id or URL")]
 GenerationId = Annotated[str, Field(description="Completed Luma-made video")]
 VideoModel = Annotated[str | None, Field(description="Default: the clip's own")]
-ImageModel = Annotated[str | None, Field(description="photon-1 (default), photon-flash-1 (cheaper)")]
-Format = Annotated[models.OutputFormat | None, Field(description="Default: the model's")]
+DynamicRange = Annotated[models.DynamicRange, Field(description="hdr costs 2x, hdr_exr 3x")]
 CallbackUrl = Annotated[str | None, Field(description="https URL that Luma notifies of each change")]
 Take = Annotated[int, Field(description="Another number buys another version", ge=1, le=999)]
-WaitS = Annotated[float | None, Field(description="Longest wait in seconds; 0 = none", ge=0)]
+DryRun = Annotated[bool, Field(description="Price it, buy nothing")]
+WaitS = Annotated[float | None, Field(description="Seconds to wait", ge=0)]
+Made = models.Generation | models.Quote
 
 
 async def generate_video(
@@ -29,20 +31,27 @@ async def generate_video(
     prompt: Prompt,
     start_image: Image = None,
     end_image: Image = None,
+    keyframes: Annotated[
+        list[str] | None,
+        Field(description="Up to 64 images, each with its time: URL#at=1.5 (seconds)", max_length=64),
+    ] = None,
     aspect_ratio: Annotated[models.AspectRatio | None, Field(description="Default: the image's, else 16:9")] = None,
     resolution: Annotated[models.Resolution, Field(description="Higher costs more")] = "720p",
     duration: Annotated[models.Duration, Field(description="Length")] = "5s",
     loop: Annotated[bool, Field(description="Seamless; not with two images")] = False,
+    dynamic_range: DynamicRange = "sdr",
     concepts: Annotated[list[str] | None, Field(description="Keys from list_camera_motions")] = None,
     model: Annotated[str | None, Field(description="ray-2 (default), ray-flash-2 (a third of the price)")] = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
-    """Make a video clip from text, or from a start and/or end image. Costs money."""
+) -> Made:
+    """Make a video clip from text, from a start and/or end image, or through keyframes. Costs money."""
     check_call(call)
-    start = await resolve_image(call, start_image, "start_image")
-    end = await resolve_image(call, end_image, "end_image")
+    start = await resolve_optional_image(call, start_image, "start_image")
+    end = await resolve_optional_image(call, end_image, "end_image", first=True)
+    pictures = await resolve_keyframes(call, keyframes, 24.0, float(duration[:-1]))
     _check_concepts(concepts)
     return await buy(
         call,
@@ -51,10 +60,12 @@ async def generate_video(
             prompt=prompt,
             resolution=resolution,
             duration=duration,
-            aspect_ratio=aspect_ratio or next((image.aspect_ratio for image in (start, end) if image), None),
+            aspect_ratio=aspect_ratio or next((one.aspect_ratio for one in (start, end, *pictures) if one), None),
             start_image=start,
             end_image=end,
+            keyframes=pictures,
             loop=loop,
+            dynamic_range=dynamic_range,
             concepts=tuple(concepts or ()),
         ),
         kind="video",
@@ -80,12 +91,13 @@ async def extend_video(
     model: VideoModel = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
+) -> Made:
     """Continue a Luma-made clip by 5 s, after its end or before its start. Costs money."""
     check_call(call)
     clip = await resolve_clip(call, generation_id, "generation_id")
-    image = await resolve_image(call, end_image, "end_image")
+    image = await resolve_optional_image(call, end_image, "end_image", first=True)
     forward = direction == "forward"
     return await buy(
         call,
@@ -103,7 +115,7 @@ async def extend_video(
         ),
         kind="video",
         source_model=clip.model,
-        warnings=() if clip.resolution else ("The clip's own resolution is not known here: 720p was asked for.",),
+        warnings=() if clip.resolution else (_ASSUMED,),
     )
 
 
@@ -115,9 +127,10 @@ async def interpolate_videos(
     model: VideoModel = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
-    """Make the clip that leads from one Luma-made clip to another. Costs money."""
+) -> Made:
+    """Make the clip that leads from one clip to another, both made by ray-2 or ray-flash-2. Costs money."""
     check_call(call)
     await resolve_id(call, end_generation_id, "end_generation_id")  # if malformed, refused before the other is read
     start = await resolve_clip(call, start_generation_id, "start_generation_id")
@@ -134,8 +147,12 @@ async def interpolate_videos(
             end_video=end,
         ),
         kind="video",
-        source_model=start.model,
+        source_model=start.model if start.api == "dream_machine" else None,  # no other API interpolates
+        warnings=() if start.resolution else (_ASSUMED,),
     )
+
+
+_ASSUMED = "The clip's own resolution is not known here: 720p is assumed."
 
 
 async def modify_video(
@@ -143,26 +160,41 @@ async def modify_video(
     source: Source,
     mode: Annotated[models.Mode, Field(description="adhere_1 keeps most … reimagine_3 changes most")],
     prompt: Annotated[str, Field(description="The new look, in English")],
+    controls: Annotated[
+        list[str] | None,
+        Field(description="What to keep: pose=precise, depth=0.4, normals=0.2, trajectory=0.5, face=off"),
+    ] = None,
     start_image: Annotated[str | None, Field(description="The new first frame: id or URL")] = None,
-    resolution: Annotated[models.Resolution | None, Field(description="ray-3.2 only")] = None,
+    keyframes: Annotated[
+        list[str] | None,
+        Field(description="New looks of frames: URL#at=1.5 or #frame=36", max_length=64),
+    ] = None,
+    resolution: Annotated[models.Resolution | None, Field(description="Default 720p; higher costs more")] = None,
+    dynamic_range: DynamicRange = "sdr",
     model: VideoModel = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
+) -> Made:
     """Restyle or change a video, keeping its motion. Costs money."""
     check_call(call)
+    settings = parse_controls(controls or ())
     video, _ = await resolve_media(call, source, "source", "video")
-    start = await resolve_image(call, start_image, "start_image")
+    start = await resolve_optional_image(call, start_image, "start_image")
+    pictures = await resolve_keyframes(call, keyframes, video.rate, video.seconds)
     return await buy(
         call,
         lambda name: models.ModifyVideoRequest(
             model=name,
             source=video,
             mode=mode,
+            controls=settings,
             resolution=_resolution(resolution, name),
             prompt=prompt,
             start_image=start,
+            keyframes=pictures,
+            dynamic_range=dynamic_range,
         ),
         kind="video",
         source_model=video.model,
@@ -180,9 +212,13 @@ async def reframe_media(
     aspect_ratio: Annotated[models.AspectRatio, Field(description="New shape")],
     media_type: Annotated[models.MediaType | None, Field(description="Needed if the URL has no file extension")] = None,
     prompt: Annotated[str | None, Field(description="What fills the new space")] = None,
-    resolution: Annotated[models.Resolution | None, Field(description="ray-3.2 only")] = None,
+    resolution: Annotated[models.Resolution | None, Field(description="Default 720p; higher costs more")] = None,
     output_format: Annotated[models.OutputFormat | None, Field(description="Images only")] = None,
     start_image: Annotated[str | None, Field(description="First frame, videos only")] = None,
+    placement: Annotated[
+        str | None,
+        Field(description="x,y,width,height of the source as fractions of the new frame: 0,0.25,1,0.5"),
+    ] = None,
     x_start: Annotated[int | None, Field(description="Source's left edge in the new frame, px")] = None,
     x_end: Annotated[int | None, Field(description="Its right edge, px")] = None,
     y_start: Annotated[int | None, Field(description="Its top edge, px")] = None,
@@ -194,16 +230,21 @@ async def reframe_media(
     model: Annotated[str | None, Field(description="ray-… for video, photon-… for image")] = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
-    """Change the shape of a video or image; Luma fills in what is missing. Centered unless placed. Costs money."""
+) -> Made:
+    """Change the shape of a video or image; Luma generates what is missing. Centered unless placed. Costs money."""
     check_call(call)
+    place = _placement(placement)
     media, kind = await resolve_media(call, source, "source", media_type)
+    pixels = {edge: call.arguments[edge] for edge in PIXELS if call.arguments[edge] is not None}
+    if media.aspect_ratio == aspect_ratio and not (place or pixels):
+        raise refuse(f"The source is {aspect_ratio} already", "Choose another aspect_ratio.")
     if kind == "video" and output_format:
         raise refuse("output_format is for images; this is a video", "Leave it out.")
     if kind == "image" and start_image:
         raise refuse("start_image is for videos; this is an image", "Leave it out.")
-    start = await resolve_image(call, start_image, "start_image")
+    start = await resolve_optional_image(call, start_image, "start_image")
     return await buy(
         call,
         lambda name: models.ReframeRequest(
@@ -215,11 +256,29 @@ async def reframe_media(
             prompt=prompt,
             output_format=output_format,
             start_image=start,
-            placement={edge: call.arguments[edge] for edge in PLACEMENT if call.arguments[edge] is not None},
+            placement=place,
+            pixels=pixels,
         ),
         kind=kind,
         source_model=media.model,
     )
+
+
+def _placement(text: str | None) -> tuple[float, float, float, float] | None:
+    """Where the source lies: `0,0.25,1,0.5`. Source of the bounds: luma-agents 0.5.0, source_position_param.py."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = map(float, text.strip("[]() ").split(","))
+    except ValueError:
+        x = math.nan
+    if not (math.isfinite(x) and -2 <= x <= 2 and -2 <= y <= 2 and 0 < width <= 2 and 0 < height <= 2):
+        raise refuse(
+            f"placement={text[:60]!r} is no rectangle that Luma takes",
+            "Write x,y,width,height in fractions of the new frame: x and y from -2 to 2, width and height up to 2, "
+            "as in 0,0.25,1,0.5.",
+        )
+    return x, y, width, height
 
 
 async def upscale_video(
@@ -228,12 +287,17 @@ async def upscale_video(
     resolution: Annotated[models.Resolution | None, Field(description="Default: one step up")] = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
-    """Make a Luma-made clip sharper. Costs money; the price is not published."""
+) -> Made:
+    """Make a clip of ray-2 or ray-flash-2 larger. Costs money; the price is not published."""
     check_call(call)
     clip = await resolve_clip(call, generation_id, "generation_id")
-    request = models.UpscaleRequest(source=clip, resolution=resolution or next_resolution(clip.resolution))
+    larger = next_resolution(clip.resolution)
+    sizes = get_args(models.Resolution)
+    if resolution and clip.resolution in sizes and sizes.index(resolution) <= sizes.index(clip.resolution):
+        raise refuse(f"The clip has {clip.resolution} already", f"Use resolution={larger}, or leave it out.")
+    request = models.UpscaleRequest(source=clip, resolution=resolution or larger)
     return await buy(call, lambda _: request)
 
 
@@ -244,75 +308,11 @@ async def add_audio(
     negative_prompt: Annotated[str | None, Field(description="Sounds to leave out")] = None,
     callback_url: CallbackUrl = None,
     take: Take = 1,
+    dry_run: DryRun = False,
     wait_s: WaitS = None,
-) -> models.Generation:
-    """Add sound to a Luma-made clip. Costs money; the price is not published."""
+) -> Made:
+    """Add sound to a clip of ray-2 or ray-flash-2. Costs money; the price is not published."""
     check_call(call)
     clip = await resolve_clip(call, generation_id, "generation_id")
     request = models.AudioRequest(source=clip, prompt=prompt, negative_prompt=negative_prompt)
     return await buy(call, lambda _: request)
-
-
-async def generate_image(
-    call: Call,
-    prompt: Prompt,
-    image_refs: Annotated[
-        list[str] | None, Field(description="Up to 4 ids or URLs; #weight=0 to 1 may follow each")
-    ] = None,
-    style_ref: Annotated[str | None, Field(description="Style to copy: id or URL, #weight too")] = None,
-    character_refs: Annotated[list[str] | None, Field(description="Up to 4 ids or URLs of one person")] = None,
-    aspect_ratio: Annotated[models.AspectRatio | None, Field(description="Default 16:9")] = None,
-    output_format: Format = None,
-    model: ImageModel = None,
-    callback_url: CallbackUrl = None,
-    take: Take = 1,
-    wait_s: WaitS = None,
-) -> models.Generation:
-    """Make an image from text and reference images. Costs money."""
-    check_call(call)
-    refs = await resolve_images(call, image_refs, "image_refs", weighted=True)
-    style = await resolve_image(call, style_ref, "style_ref", weighted=True)
-    people = await resolve_images(call, character_refs, "character_refs")
-    return await buy(
-        call,
-        lambda name: models.ImageRequest(
-            model=name,
-            prompt=prompt,
-            image_refs=refs,
-            style_ref=style,
-            character_refs=people,
-            aspect_ratio=aspect_ratio,
-            output_format=output_format,
-        ),
-        kind="image",
-    )
-
-
-async def modify_image(
-    call: Call,
-    source: Annotated[str, Field(description="Id or URL; #weight=0.1 after it: freer, 1: closer")],
-    prompt: Annotated[str, Field(description="What to change, in English")],
-    image_refs: Annotated[list[str] | None, Field(description="As in generate_image")] = None,
-    output_format: Format = None,
-    model: ImageModel = None,
-    callback_url: CallbackUrl = None,
-    take: Take = 1,
-    wait_s: WaitS = None,
-) -> models.Generation:
-    """Edit an image as described. Costs money."""
-    check_call(call)
-    image, _ = await resolve_media(call, source, "source", "image", weighted=True)
-    refs = await resolve_images(call, image_refs, "image_refs", weighted=True)
-    return await buy(
-        call,
-        lambda name: models.ImageRequest(
-            model=name,
-            prompt=prompt,
-            source=image,
-            image_refs=refs,
-            aspect_ratio=image.aspect_ratio,
-            output_format=output_format,
-        ),
-        kind="image",
-        source_model=image.model,
-    )

@@ -2,16 +2,16 @@
 
 import base64
 from contextlib import suppress
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import anyio
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
-from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, refuse
+from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, WasDeleted, refuse
 from ..media.references import UUID
 from ..models import PURCHASE_PREFIX, Deleted, Generation, GenerationList, State, Waited, plain_text
-from ..pricing import estimate
 from .call import Call
 from .results import present, unknown_result, wait_for
 from .services import Services
@@ -27,7 +27,7 @@ _PREVIEW_BYTES = 700_000
 
 
 async def get_generation(call: Call, generation_id: GenerationId) -> Generation:
-    """Show a generation: state, fresh links, settings, why it failed. Free."""
+    """Show a generation: state, fresh links, its arguments, price, saved file, why it failed. Free."""
     services = call.services
     services.settings.require_key()
     found = await _find(call, generation_id, "generation_id", anyio.current_time() + services.look_up_s)
@@ -72,6 +72,8 @@ async def wait_for_generations(
             tasks.start_soon(follow, number, name)
     if not found:
         raise next(iter(failed.values()))
+    if len(names) > 1:  # get_generation has the arguments of each
+        found = {name: one.replace(arguments=None) for name, one in found.items()}
     shown = {name: present(services, one) for name, one in found.items()}
     shown |= {name: _unavailable(name, error) for name, error in failed.items()}
     unfinished = list(dict.fromkeys(filter(None, (_to_wait_for(name, shown[name]) for name in names))))
@@ -92,7 +94,7 @@ def _unavailable(name: str, error: LumaServerError) -> Generation:
     return Generation(
         generation_id=name if UUID.fullmatch(name) else None,
         request_id=name if name.startswith(PURCHASE_PREFIX) else None,
-        state="unknown",
+        state="deleted" if isinstance(error, WasDeleted) else "unknown",
         warnings=(str(error),),
         next_step=None if isinstance(error, NotFound | InvalidRequest) else wait_for(name),
     )
@@ -112,9 +114,9 @@ async def list_generations(
     call: Call,
     limit: Annotated[int, Field(description="How many, up to 100", ge=1, le=100)] = 10,
     offset: Annotated[int, Field(description="How many to skip", ge=0)] = 0,
-    state: Annotated[State | None, Field(description="Only these")] = None,
+    state: Annotated[Literal[State, "unfinished"] | None, Field(description="Only these")] = None,
 ) -> GenerationList:
-    """List what was made with this key, without links. Free."""
+    """List what was made with this key, newest first, without links. Free."""
     services = call.services
     services.settings.require_key()
     wanted, warnings = offset + limit + 1, list[str]()  # one more than is shown tells whether there are more
@@ -129,7 +131,7 @@ async def list_generations(
     known = {**listed, **await _purchased(services, listed, state, wanted, warnings)}
     if trouble and not known and services.settings.apis == ("dream_machine",):
         raise trouble
-    matching = [one for one in known.values() if state in (None, one.state)]
+    matching = [one for one in known.values() if _is_in(one, state)]
     matching.sort(key=lambda one: -one.created_at.timestamp() if one.created_at else float("-inf"))
     page = matching[offset:][:limit]
     has_more = len(matching) >= wanted or (more_at_luma and bool(page))
@@ -140,6 +142,10 @@ async def list_generations(
         sandbox=services.settings.sandbox or None,
         warnings=tuple(dict.fromkeys(warnings)) or None,
     )
+
+
+def _is_in(one: Generation, state: str | None) -> bool:
+    return state in (None, one.state) or (state == "unfinished" and not one.finished)
 
 
 async def _listed(
@@ -157,7 +163,7 @@ async def _listed(
             for _ in range(_MOST_PAGES):
                 page = await services.dream_machine.list(_PAGE, read)
                 read += len(page.generations) + page.unusable
-                found |= {str(one.generation_id): one for one in page.generations if state in (None, one.state)}
+                found |= {str(one.generation_id): one for one in page.generations if _is_in(one, state)}
                 more = page.has_more
                 if not more or len(found) >= wanted:
                     break
@@ -183,8 +189,7 @@ async def _purchased(
                     generation = purchase.fill(listed[name])
                 else:
                     generation = purchase.as_generation()
-                request = purchase.parsed_request
-                found[name] = generation.with_(estimated_cost_usd=estimate(request) if request else None)
+                found[name] = generation
     except JournalUnusable as error:
         warnings.append(error.warning)
     return found
@@ -195,11 +200,13 @@ def _row(generation: Generation) -> Generation:
     prompt = generation.prompt and plain_text(generation.prompt)
     if prompt and len(prompt) > _LONGEST_PROMPT:
         prompt = prompt[: _LONGEST_PROMPT - 1] + "…"
-    return generation.with_(
+    return generation.replace(
         prompt=prompt,
         video_url=None,
         image_url=None,
         thumbnail_url=None,
+        outputs=None,
+        arguments=None,
         url_expires_at=None,
         charged=None if generation.charged == "yes" else generation.charged,
         warnings=generation.warnings if generation.generation_id is None else None,
@@ -211,7 +218,7 @@ async def delete_generations(
     call: Call,
     generation_ids: Annotated[list[str], Field(description="At most 50", min_length=1, max_length=50)],
 ) -> Deleted:
-    """Delete generations at Luma for good; saved files stay. Free."""
+    """Delete generations of Dream Machine models at Luma for good; saved files stay. Free."""
     deleted, failed = list[str](), dict[str, LumaServerError]()
     for name in [await resolve_id(call, text, "generation_ids") for text in generation_ids]:
         try:
@@ -257,15 +264,18 @@ async def download_generation(
     services.settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_OUTPUT_DIR")
     generation = await _completed(call, generation_id)
     call.say("downloading")
-    path = None
+    saved = None
     with anyio.CancelScope(deadline=call.limit):
-        path = await services.downloads.save(generation, filename)
-    if path is None:
+        saved = await services.downloads.save(generation, filename)
+    if saved is None:
         raise LumaServerError(
             f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S) and was given up. "
             "Nothing is lost: call again, raise that limit, or use the link that get_generation gives."
         )
-    return present(services, generation.with_(file_path=str(path)))
+    name = Path(saved.file_path or "").name
+    renamed = bool(filename and name) and filename not in (name, name.rpartition(".")[0])
+    why = f"Saved as {name}: the content sets the extension, and no file is overwritten."
+    return present(services, saved, warnings=(why,) if renamed else ())
 
 
 async def preview_generations(
@@ -273,15 +283,19 @@ async def preview_generations(
     generation_ids: Annotated[list[str], Field(description="At most 9", min_length=1, max_length=9)],
 ) -> CallToolResult:
     """See completed generations: the image, or the picture that Luma made of the video. Free."""
-    content: list[ImageContent | TextContent] = []
+    services, content = call.services, list[ImageContent | TextContent]()
     for text in dict.fromkeys(text.strip() for text in generation_ids):
         generation = await _completed(call, text)
-        url = generation.thumbnail_url or generation.image_url
+        shown = services.downloads.find(generation)
+        layers = [one.url for one in generation.outputs or () if generation.type == "image"]
+        url = generation.thumbnail_url or generation.image_url or next(iter(layers), None)
+        if layers and shown.file_path:
+            url = shown.file_path  # all of them together
         if url is None:
             raise LumaServerError(
                 f"Luma made no picture of {generation.generation_id}. Nothing is lost: get_generation has its link."
             )
-        data, mime_type = await call.services.downloads.picture(url, _PREVIEW_BYTES // len(generation_ids))
+        data, mime_type = await services.downloads.picture(url, _PREVIEW_BYTES // len(generation_ids))
         content.append(ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type))
         what = "still of video" if generation.type == "video" else "image"
         words = f"{what} {generation.generation_id}; get_generation gives its links"

@@ -8,31 +8,39 @@ from urllib.parse import urlsplit
 import anyio
 
 from ..apis import LumaApi
-from ..catalog import api_of, candidates
-from ..errors import InvalidRequest, JournalUnusable, LumaServerError, Refused, TooManyRequests, refuse
-from ..models import MAX_JOB_AGE_S, Generation, MediaType, Request, media_in
+from ..catalog import api_of, choose_model, models_that
+from ..errors import (
+    InvalidRequest,
+    JournalUnusable,
+    LumaServerError,
+    Refused,
+    TooManyRequests,
+    moderation_advice,
+    refuse,
+)
+from ..models import MAX_JOB_AGE_S, Generation, MediaType, Quote, Request, dollars, media_in, rounded
 from ..poller import first_gap
-from ..pricing import estimate, upper_bound
+from ..pricing import assumed, estimate, upper_bound
 from ..purchases import PurchaseResult
 from ..purchases.idempotency import normalized
 from ..purchases.purchase import Purchase
 from .call import ANSWER_S, Call
-from .confirmation import confirm_price, describe
+from .confirmation import above_limit, can_ask, confirm_price, describe
 from .results import is_overdue, label, next_take, present, unknown_result
 from .services import Services
 from .sources import before_purchase, upload_files
 from .waiting import refresh, save, wait
 
 _MOST_RUNNING = 5
+_OLD_S = 30.0
 
 
 def check_call(call: Call) -> None:
     """Refuse what can't work, whatever it starts from, before the first question is asked."""
     settings, callback_url = call.services.settings, call.arguments.get("callback_url")
     settings.require_key()
-    settings.require(
-        "LUMA_MCP_WAIT_S", "LUMA_MCP_BUDGET_USD", "LUMA_MCP_CONFIRM_USD", "LUMA_MCP_READ_ONLY", "LUMA_MCP_JOURNAL"
-    )
+    settings.require_limits()
+    settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_JOURNAL", "LUMA_MCP_USER")
     call.say("looking up what it starts from")
     if callback_url is not None:
         _check_callback(callback_url, settings.callback_hosts)
@@ -58,8 +66,10 @@ async def buy(
     kind: MediaType | None = None,
     source_model: str | None = None,
     warnings: tuple[str, ...] = (),
-) -> Generation:
+) -> Generation | Quote:
     """Buy what a tool was asked for, unless it has been bought; wait for it as long as the call may, and save it.
+
+    With `dry_run` nothing is bought, and the answer says what would be.
 
     Args:
         call: the call.
@@ -69,47 +79,126 @@ async def buy(
         warnings: said with the result.
     """
     services = call.services
-    models = candidates(kind, call.arguments["model"], services.settings.apis, source_model) if kind else ("",)
-    api, request = _supported(call, request_for, models)
-    price, max_usd = estimate(request), upper_bound(request)
-    account = services.settings.account(api.name)
-    tool, take = call.tool, call.arguments["take"]
-    purchase = Purchase.from_request(request, account=account, api=api.name, tool=tool, take=take, max_usd=max_usd)
+    api, request = _checked(call, request_for, kind, source_model)
+    price, max_usd, why = estimate(request), upper_bound(request), assumed(request)
+    purchase_of = partial(
+        Purchase.from_request,
+        account=services.settings.account(api.name),
+        api=api.name,
+        tool=call.tool,
+        take=call.arguments["take"],
+        max_usd=max_usd,
+        price_usd=price,
+        user=services.settings.user,
+    )
+    purchase = purchase_of(request)
     result = await services.purchases.find_reusable(purchase, call.answer_until)
+    if call.arguments["dry_run"]:
+        return await _quote(call, purchase, request, result, warnings)
     if result is None:
         await services.journal.check_budget(max_usd)
-        await confirm_price(call, price or max_usd, describe(request), published=price is not None)
+        await confirm_price(call, max_usd if price is None else price, describe(request), why)
         with before_purchase(call):
             request = await upload_files(call, request)
-        result = await _buy(call, purchase, api, request)
-    warnings = (*warnings, *services.settings.misspelled)
-    more: dict[str, Any] = {"estimated_cost_usd": price}
+        result = await _buy(call, purchase_of(request), api, request)
+    more: dict[str, Any] = {}
     if result.reused:
-        more = {"estimated_cost_usd": 0.0, "reused": True}
+        more = {"estimated_cost_usd": 0.0, "reused": True, "charged": None}
         if result.purchase.generation_id:
             warnings = (*warnings, await _bought_before(services, result.purchase))
     else:
-        others = [label(one) for one in await _running(services) if one.id != result.purchase.id]
-        more["also_running"] = tuple(others[:_MOST_RUNNING]) or None
+        more["also_running"] = await _also_running(services, result.purchase)
         more["files_sent"] = tuple(media.file.path for media in media_in(request) if media.file) or None
-        if price is None:
-            warnings = (*warnings, f"It has no published price: it counts as ${max_usd:.2f} in the budget.")
+        if why:
+            warnings = (*warnings, f"{why}, {dollars(max_usd)}.")
     return await _outcome(call, result, warnings, more)
 
 
-def _supported(call: Call, request_for: Callable[[str], Request], models: tuple[str, ...]) -> tuple[LumaApi, Request]:
-    """The request for the first model that supports it; if none does, the first one's refusal."""
-    refusals, callback = [], {"callback_url": call.arguments.get("callback_url")}
+def _checked(
+    call: Call, request_for: Callable[[str], Request], kind: MediaType | None, source_model: str | None
+) -> tuple[LumaApi, Request]:
+    """The request for the call's model, and that model's API; refused with what would work, and for how much."""
+    services, arguments = call.services, call.arguments
+    apis, callback = services.settings.apis, {"callback_url": arguments.get("callback_url")}
+
+    def checked(model: str, **changes: Any) -> tuple[LumaApi, Request]:
+        api = services.api(api_of(model))
+        request = normalized(request_for(model).model_copy(update=callback | changes))
+        api.check(request)
+        return api, request
+
+    model = choose_model(call.tool, kind, arguments.get("model"), apis, source_model) if kind else ""
+    try:
+        return checked(model)
+    except InvalidRequest as refusal:
+        nearest = _nearest(refusal, lambda **changes: checked(model, **changes)[1])
+        others = models_that(call.tool, kind, apis) if kind else []
+        ways = (str(refusal), nearest, _others(refusal, others, lambda other: checked(other)[1], also=bool(nearest)))
+        raise InvalidRequest(" ".join(filter(None, ways))) from None
+
+
+def _nearest(refusal: InvalidRequest, checked: Callable[..., Request]) -> str:
+    """The nearest value that would work, and its price."""
+    if refusal.parameter is None or refusal.nearest is None:
+        return ""
+    value = f"{refusal.parameter}={refusal.nearest}"
+    try:
+        return f"Use {value} ({_price(checked(**{refusal.parameter: refusal.nearest}))})."
+    except InvalidRequest:
+        return f"Use {value}."  # something else is wrong, too
+
+
+def _others(refusal: InvalidRequest, models: list[str], checked: Callable[[str], Request], *, also: bool) -> str:
+    """The models that make exactly this, and their prices; or what is too short for the only one that could."""
+    able, too_short = [], ""
     for model in models:
-        api = call.services.api(api_of(model) if model else "dream_machine")
-        request = normalized(request_for(model).model_copy(update=callback))
         try:
-            api.check(request)
-        except InvalidRequest as refusal:
-            refusals.append(refusal)
-        else:
-            return api, request
-    raise refusals[0]
+            able.append(f"{model} ({_price(checked(model))})")
+        except InvalidRequest as no:
+            if no.parameter == "prompt" and refusal.parameter != "prompt":
+                too_short = too_short or f"{model} can do this, but: {no}"
+    if not able:
+        return "" if also else too_short
+    return f"{'Or use' if also else 'Use'} model={' or '.join(able)} to get exactly this."
+
+
+def _price(request: Request) -> str:
+    price = estimate(request)
+    return f"up to {dollars(upper_bound(request))}" if price is None else dollars(price)
+
+
+async def _quote(
+    call: Call, purchase: Purchase, request: Request, earlier: PurchaseResult | None, warnings: tuple[str, ...]
+) -> Quote:
+    """What the call would buy; nothing if an earlier purchase answers it."""
+    services, settings = call.services, call.services.settings
+    left = await services.journal.budget_left()
+    price, counts, why = purchase.price_usd, purchase.max_usd, assumed(request)
+    if earlier:
+        price, counts, why = 0.0, 0.0, None
+        said = await unknown_result(services, earlier.purchase, earlier.error)
+        known = earlier.purchase.generation_id
+        warnings = (*warnings, await _bought_before(services, earlier.purchase)) if known else said.warnings or ()
+    elif why is None and price is not None and counts > price:
+        why = "It counts at the largest size that Luma makes"
+    asks = above_limit(call, counts if price is None else price)
+    fields: dict[str, Any] = {
+        name: getattr(request, name, None) for name in ("model", "aspect_ratio", "resolution", "duration")
+    }
+    return Quote(
+        **fields,
+        operation=call.tool,
+        estimated_cost_usd=None if price is None else rounded(price),
+        counts_usd=rounded(counts),
+        assumed=why,
+        budget_left_usd=None if left is None else round(left, 2),
+        allowed=(left is None or counts <= left) and (not asks or can_ask(call) or not settings.confirm_is_cap),
+        asks_user=asks and can_ask(call),
+        generation_id=earlier.purchase.generation_id if earlier else None,
+        request_id=earlier.purchase.id if earlier and not earlier.purchase.generation_id else None,
+        sandbox=settings.sandbox or None,
+        warnings=warnings or None,
+    )
 
 
 async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -> PurchaseResult:
@@ -132,8 +221,8 @@ async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -
         raise LumaServerError(f"{error} {here}") from error
     except Refused:
         for media in media_in(request):
-            if media.file:  # Luma may have lost it: the next call sends it again
-                services.local_files.forget(media.file)
+            if media.file and media.file.file_id:  # Luma may have lost it: the next call sends it again
+                services.local_files.forget(media.file.file_id)
         raise
 
 
@@ -164,6 +253,16 @@ async def _running(services: Services) -> list[Purchase]:
         return []
 
 
+async def _also_running(services: Services, purchase: Purchase) -> tuple[str, ...] | None:
+    """What else is unfinished, asked about where nobody has for a while."""
+    others = [one for one in await _running(services) if one.id != purchase.id][:_MOST_RUNNING]
+    if old := [one for one in others if services.purchases.unseen_s(one) > _OLD_S]:
+        await refresh(services, old)
+        unfinished = {one.id for one in await _running(services)}
+        others = [one for one in others if one.id in unfinished]
+    return tuple(map(label, others)) or None
+
+
 async def _bought_before(services: Services, purchase: Purchase) -> str:
     age = max(0.0, purchase.age(services.now()))
     ago = f"{age:.0f} s" if age < 120 else f"{age / 60:.0f} min"
@@ -190,7 +289,6 @@ def _failed(generation: Generation) -> LumaServerError:
         if generation.charged == "no"
         else "Whether it was charged is not known: Luma's platform page shows it."
     )
-    moderated = any(word in reason.lower() for word in ("moderat", "blacklist"))
-    guess = "Change the prompt or the images." if moderated else "Check the input, or simply call again."
+    guess = moderation_advice(reason) or "Check the input, or simply call again."
     advice = _ADVICE.get(generation.failure_code or "", guess)
     return LumaServerError(f"Generation {generation.generation_id} failed: {reason}. {cost} {advice}")

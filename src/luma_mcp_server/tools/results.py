@@ -26,11 +26,18 @@ def present(
         if is_overdue(services, generation):
             said.append("Older than an hour: Luma drops such jobs. Do not wait for it any longer.")
             changes["next_step"] = f'get_generation(generation_id="{name}")'
+    if generation.state == "completed" and not generation.file_path:
+        generation = services.downloads.find(generation)
+        files = [one.file_path for one in generation.outputs or ()]
+        if not generation.file_path and not any(files) and not said:
+            settings = services.settings
+            off = "read-only" if settings.read_only else "saving is off"
+            said.append("No saved file here." if settings.save else f"Not saved: {off}.")
     if services.settings.sandbox:
         changes["sandbox"] = True
     if generation.prompt:
         changes["prompt"] = plain_text(generation.prompt)
-    return generation.with_(**changes, warnings=tuple(dict.fromkeys(said)) or None)
+    return generation.replace(**changes, warnings=tuple(dict.fromkeys(said)) or None)
 
 
 def is_overdue(services: Services, generation: Generation) -> bool:
@@ -83,7 +90,7 @@ async def unknown_result(services: Services, purchase: Purchase, trouble: Except
             why = (
                 f"{lost} {todo} It counts in the budget for 24 hours. {same}; take={take} would, perhaps a second one."
             )
-    return Generation(
+    unknown = Generation(
         request_id=purchase.id,
         api=purchase.api,
         state="unknown",
@@ -94,3 +101,4 @@ async def unknown_result(services: Services, purchase: Purchase, trouble: Except
         warnings=(why,),
         next_step=wait_for(purchase.id) if pending or purchase.api != "agents" else None,
     )
+    return purchase.fill(unknown)

@@ -74,6 +74,7 @@ class Services:
             self.http,
             self.own_host,
             self.now,
+            settings.user,
         )
 
     def api(self, name: Api) -> LumaApi:
@@ -138,8 +139,17 @@ class Services:
     def local_files(self) -> LocalFiles:
         """The user's files on their way to Luma."""
         return LocalFiles(
-            self.settings.input_dirs, self.settings.home, self.tasks, lambda *file: self.agents.upload(*file)
+            self.settings.input_dirs,
+            self.settings.home,
+            self.tasks,
+            lambda *file: self.agents.upload(*file),
+            lambda file_id: self.agents.delete_file(file_id),
+            self._uploads_needed,
         )
+
+    async def _uploads_needed(self) -> set[str]:
+        """Luma's ids of the uploaded files that jobs under way start from."""
+        return {file_id for purchase in await self.journal.unfinished() for file_id in purchase.uploads}
 
     @property
     def own_host(self) -> str | None:

@@ -60,17 +60,19 @@ async def save(call: Call, generation: Generation, until: float) -> Generation:
     settings, downloads = call.services.settings, call.services.downloads
     if not settings.save or generation.state != "completed":
         return generation
-    path, warning = downloads.saved(generation), f"There was no time left to save the file. {_again(generation)}"
+    found, warning = downloads.find(generation), f"There was no time left to save the file. {_again(generation)}"
+    if all(one.file_path for one in found.outputs or (found,)):
+        return found
     if wrong := settings.wrong("LUMA_MCP_SAVE"):
         return _warned(generation, f"{wrong} Until then no file is saved.")
     with anyio.CancelScope(deadline=until):
         try:
-            path = path or await downloads.save(generation)
+            return await downloads.save(generation)
         except LumaServerError as error:
             warning = str(error)
         except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
             warning = f"The file was not saved ({type(error).__name__}). {_again(generation)}"
-    return generation.with_(file_path=str(path)) if path else _warned(generation, warning)
+    return _warned(found, warning)
 
 
 def _again(generation: Generation) -> str:
@@ -78,4 +80,4 @@ def _again(generation: Generation) -> str:
 
 
 def _warned(generation: Generation, warning: str) -> Generation:
-    return generation.with_(warnings=(*(generation.warnings or ()), warning))
+    return generation.replace(warnings=(*(generation.warnings or ()), warning))

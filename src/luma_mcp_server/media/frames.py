@@ -1,0 +1,116 @@
+"""Frames of videos as images, and how long and how fast a video is. Needs the `media` extra (av and Pillow)."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import refuse
+from ..models import LocalFile
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INSTALL = "Start this server with its media extra: uvx --with 'luma-mcp-server[media]' luma-mcp-server"
+
+
+def can_read() -> bool:
+    """Whether the `media` extra is installed."""
+    return all(find_spec(name) for name in ("av", "PIL"))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a video says of itself.
+
+    Attributes:
+        seconds: how long it is.
+        rate: frames a second.
+    """
+
+    seconds: float
+    rate: float
+
+
+def measure(file: LocalFile, shown: str) -> Clip:
+    """How long and how fast a video is. It blocks: call it in a worker thread."""
+    with _opened(file, shown) as container:
+        return _measured(container, shown)
+
+
+def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, first: bool = False) -> LocalFile:
+    """One frame of a video as a JPEG: the first, the last, or the one at so many seconds.
+
+    It blocks: call it in a worker thread. Raises `InvalidRequest`, in which the video is called `shown`, if it has no
+    such frame.
+    """
+    with _opened(source, shown) as container:
+        clip = _measured(container, shown)
+        if at_s is not None and at_s > clip.seconds:
+            raise refuse(f"#at={at_s:g} is past the end of {shown}, which lasts {clip.seconds:.2f} s", "Use less.")
+        wanted = at_s if at_s is not None else 0.0 if first else clip.seconds
+        picture, found_s = _frame(container, wanted, 0.5 / clip.rate)
+    if picture is None or (wanted == clip.seconds and found_s < clip.seconds - 1.0):
+        raise refuse(f"{shown} breaks off before its frame at {wanted:.2f} s", "Use another file.")
+    out = BytesIO()
+    picture.save(out, "JPEG", quality=95)
+    content = out.getvalue()
+    which = f"frame at {at_s:g} s" if at_s is not None else "first frame" if first else "last frame"
+    return LocalFile(
+        path=f"{which} of {shown}",
+        media_type="image/jpeg",
+        digest=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        data=base64.b64encode(content).decode(),
+    )
+
+
+def _opened(source: LocalFile | Path | bytes, shown: str) -> Any:
+    import av
+
+    if isinstance(source, LocalFile):
+        source = base64.b64decode(source.data) if source.data else Path(source.path)
+    try:
+        # Only the pictures count: a title may be in any encoding.
+        return av.open(BytesIO(source) if isinstance(source, bytes) else str(source), metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise refuse(f"{shown} can't be read as a video ({type(error).__name__})", "Use an MP4.") from error
+
+
+def _measured(container: Any, shown: str) -> Clip:
+    if not container.streams.video:
+        raise refuse(f"{shown} has no picture", "Use another one.")
+    stream = container.streams.video[0]
+    if stream.duration is not None:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / 1e6
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    if seconds <= 0 or rate <= 0:
+        raise refuse(f"{shown} does not say how long it is", "Convert it to MP4.")
+    return Clip(seconds, rate)
+
+
+def _frame(container: Any, at_s: float, slack_s: float) -> tuple["Image | None", float]:
+    """The frame that is shown at so many seconds, or the last one before, and its own time."""
+    import av
+
+    stream, found, found_s = container.streams.video[0], None, 0.0
+    start = stream.start_time or 0
+    try:
+        # The last frames may hang on a key frame well before them.
+        container.seek(max(start, start + int((at_s - slack_s) / stream.time_base)), stream=stream)
+        for frame in container.decode(stream):
+            time_s = float(((frame.pts or start) - start) * stream.time_base)
+            if found is not None and time_s > at_s + slack_s:
+                break
+            found, found_s = frame, time_s
+    except (av.FFmpegError, OSError):  # a file that breaks off: what was read counts
+        pass
+    if found is None:
+        return None, found_s
+    picture: Image = found.to_image()
+    return picture.rotate(found.rotation, expand=True) if found.rotation else picture, found_s
