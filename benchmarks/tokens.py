@@ -107,21 +107,22 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
     key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "HOME": home}
     agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
     for name, target, environ in (
-        ("no key", 2858, {}),
-        ("both keys", 2858, key | agents),
-        ("Dream Machine key", 2731, key),
-        ("Agents key", 1950, agents),
+        ("no key", 3600, {}),
+        ("both keys", 3600, key | agents),
+        ("Dream Machine key", 2850, key),
+        ("Agents key", 2800, agents),
     ):
         async with connected(environ) as client:
             tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
-        rows = [compact({part: tool[part] for part in ("name", "description", "inputSchema")}) for tool in tools]
+        parts = ("name", "description", "inputSchema", "_meta")
+        rows = [compact({part: tool[part] for part in parts if tool[part]}) for tool in tools]
         note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
     for wait_s in (0, 20):
         # With a journal of its own each call is a new purchase, and the only one.
         async with connected({**key, "LUMA_MCP_JOURNAL": f"{home}/{wait_s}.sqlite3"}) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT, "wait_s": wait_s})
             made = {name: value for name, value in json.loads(text_of(result)).items() if not name.endswith("_url")}
-            note(f"{made['state']} video without links", 250, compact(made))
+            note(f"{made['state']} video without links", 300, compact(made))
     async with connected(key) as client:
         for number in range(10):
             sdk.generations.create(model="ray-2", prompt=f"{PROMPT[:198]}{number:02}", resolution="720p", duration="5s")
@@ -139,7 +140,7 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
             await anyio.sleep(0.5 if stuck else 0)
             result = await client.call_tool(tool, arguments)
             tasks.cancel_scope.cancel()
-        note(f"{'error' if result.is_error else 'result'}: {name}", 120 if result.is_error else 250, text_of(result))
+        note(f"{'error' if result.is_error else 'result'}: {name}", 120 if result.is_error else 400, text_of(result))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import asyncio
 import json
 import selectors
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import anyio.to_thread
 import httpx
 import pytest
 from mcp.client import Client
+from mcp.client.extension import ClientExtension
 from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, TextContent
 
@@ -207,7 +208,7 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
     """Opens a desk: `async with open_desk(LUMA_MCP_WAIT_S="5") as desk`; `era` is the protocol's.
 
     Desks of one test share home and journal, as processes of one user do; one `beside` another shares its world too.
-    `answer` is the user, who answers the server's questions.
+    `answer` is the user, who answers the server's questions; `extensions` are those that the client declares.
     """
 
     @asynccontextmanager
@@ -216,6 +217,7 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
         answer: ElicitationFnT | None = None,
         beside: Desk | None = None,
         clock_off_s: float = 0.0,
+        extensions: Sequence[ClientExtension] = (),
         **environ: str | None,
     ) -> AsyncIterator[Desk]:
         loop = asyncio.get_running_loop()
@@ -238,7 +240,7 @@ def open_desk(anyio_backend: object, tmp_path: Path) -> OpenDesk:
             now=lambda: datetime.fromtimestamp(world.clock() + clock_off_s, UTC),
         )
         mode = "legacy" if era == "legacy" else "auto"
-        async with Client(server, mode=mode, elicitation_callback=answer) as client:
+        async with Client(server, mode=mode, elicitation_callback=answer, extensions=extensions) as client:
             yield Desk(client, world, wire, tmp_path / "Luma")
 
     return opened

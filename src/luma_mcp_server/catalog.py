@@ -198,8 +198,8 @@ def check_values(request: models.ModelRequest) -> None:
         if value is not None and value not in allowed:
             nearest = min(allowed, key=lambda one: abs(math.log(_measure(one) / _measure(value))))
             raise refuse(
-                f"{request.model} does not support {parameter}={value}",
-                f"It supports {', '.join(allowed)}.",
+                f"{request.model} does not support {parameter}={value}, only {', '.join(allowed)}",
+                "",
                 parameter,
                 nearest,
             )
@@ -211,16 +211,17 @@ def _measure(value: str) -> float:
     return int(found[1]) / int(found[2] or 1) if found else 1.0
 
 
-def check_maker(clips: Iterable[models.Media | None], model: str) -> None:
+def check_maker(start: models.Media | None, end: models.Media | None, model: str) -> None:
     """Refuse clips to go on from that the other API made, and say what the whole way is."""
-    for clip in clips:
+    for clip in (start, end):
         if clip and clip.api != api_of(model):
-            able = "ray-2 and ray-flash-2" if api_of(model) == "dream_machine" else model
+            able = "ray-2 or ray-flash-2" if api_of(model) == "dream_machine" else model
+            needs = f"{model} continues" if not (start and end) else "interpolate_videos joins"
+            maker = clip.model or "another model"
             raise refuse(
-                f"Only clips made by {able} can be continued by {model}, and {clip.generation_id} was made by "
-                f"{clip.model or 'another model'}",
-                "Making it again with that model costs as much as a new clip. Or use generate_video: start_image takes "
-                "a clip's id for its last frame, end_image for its first (with a model that takes local files).",
+                f"{needs} only clips made by {able}, and {clip.generation_id} was made by {maker}",
+                "Making it again with that model costs as much as a new clip. Instead, generate_video(model=ray-3.2) "
+                "goes on from any clip: start_image=<its id> means its last frame, end_image=<its id> its first.",
             )
 
 

@@ -238,6 +238,11 @@ def media_in(request: Request) -> Iterator[Media]:
                 yield one
 
 
+def files_in(request: Request) -> tuple[str, ...] | None:
+    """The local files that a request sends, or parts of which; None without any."""
+    return tuple(media.file.path for media in media_in(request) if media.file) or None
+
+
 class Output(Value):
     """One of several results of a generation.
 
@@ -363,6 +368,8 @@ class Quote(Value):
     asks_user: bool
     generation_id: str | None = None
     request_id: str | None = None
+    arguments: dict[str, Any] | None = None
+    files_sent: tuple[str, ...] | None = None
     sandbox: bool | None = None
     warnings: tuple[str, ...] | None = None
 

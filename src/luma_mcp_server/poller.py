@@ -16,6 +16,9 @@ _LATER_GAP_S = 5.0
 _LATER_AFTER_S = 180.0
 _LONGEST_GAP_S = 30.0
 
+_RECENT_S = 2.0
+"""Seconds within which an answer of Luma's need not be asked for again."""
+
 TICK_S = 2.0
 """Seconds between two progress reports, at most."""
 
@@ -59,6 +62,11 @@ class Poller:
     def __init__(self, get: Callable[[str], Awaitable[Generation]], tasks: TaskGroup) -> None:
         self._get, self._tasks = get, tasks
         self._watches: dict[str, Watch] = {}
+        self._recent: dict[str, tuple[float, Generation]] = {}  # what was answered, and when, by generation
+
+    def is_watched(self, generation_id: str) -> bool:
+        """Whether a call is waiting for a generation."""
+        return generation_id in self._watches
 
     @asynccontextmanager
     async def watch(self, generation_id: str, *, delay: float = 0.0) -> AsyncIterator[Watch]:
@@ -69,6 +77,10 @@ class Poller:
         watch = self._watches.get(generation_id)
         if watch is None:
             watch = self._watches[generation_id] = Watch()
+            asked_at, generation = self._recent.get(generation_id, (-_RECENT_S, None))
+            if (age := anyio.current_time() - asked_at) < _RECENT_S:
+                watch.generation, delay = generation, max(delay, _RECENT_S - age)
+                watch.asked.set()
             self._tasks.start_soon(self._ask, generation_id, watch, delay)
         watch.waiters += 1
         try:
@@ -79,6 +91,11 @@ class Poller:
                 watch.scope.cancel()
                 del self._watches[generation_id]
 
+    def _remember(self, generation_id: str, generation: Generation) -> None:
+        now = anyio.current_time()
+        self._recent = {name: one for name, one in self._recent.items() if now - one[0] < _RECENT_S}
+        self._recent[generation_id] = now, generation
+
     async def _ask(self, generation_id: str, watch: Watch, delay: float) -> None:
         with watch.scope:
             started, failures = anyio.current_time(), 0
@@ -88,6 +105,7 @@ class Poller:
                 try:
                     watch.generation = await self._get(generation_id)
                     watch.error, failures = None, 0
+                    self._remember(generation_id, watch.generation)
                     if watch.generation.finished:
                         break
                 except (NotSent, AnswerLost, TooManyRequests) as error:

@@ -19,17 +19,18 @@ from .settings import Settings
 from .tools import account, create, create_images, library
 from .tools.call import open_call
 from .tools.services import Services, utc_now
+from .tools.tasks import Tasks
 
 if TYPE_CHECKING:
     import httpx
 
 INSTRUCTIONS = """\
-Makes videos and images with Luma. Jobs cost the user money. Before a job above $1 or without a published price, or \
-more than three at once, tell the user the price (dry_run=true) and ask. A job goes on when a call ends: take it up \
-with wait_for_generations; never repeat a paid call to check on it; list_generations finds lost ids. Look at what was \
-made (preview_generations) before you call it done. Give the user the link or file_path: results are not shown by \
-themselves. Name images and clips by generation id or public URL, for ray-3.2 and uni-1 also by absolute path. Write \
-prompts in English: subject, action, setting, camera, style."""
+Makes and edits videos and images with Luma AI. Jobs cost the user money. Before a job above $1 or without a \
+published price, or more than three at once, tell the user the price (dry_run=true) and ask. A job goes on when a \
+call ends: take it up with wait_for_generations; never repeat a paid call to check on it; list_generations finds \
+lost ids. Look at what was made (preview_generations) before you call it done. Give the user the link or file_path: \
+results are not shown by themselves. Name images and clips by generation id or public URL, for ray-3.2 and uni-1 \
+also by absolute path. Write prompts in English: subject, action, setting, camera, style."""
 
 _PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
@@ -57,6 +58,12 @@ _TOOLS = (
     (account.list_camera_motions, "List camera motions", _READS),
     (account.get_account, "Account and balance", _READS),
 )
+
+_SEARCH_HINTS = {
+    "generate_video": "make a video",
+    "generate_image": "make a picture",
+    "wait_for_generations": "is it done",
+}
 
 
 def _model_choice(tool: str, apis: Collection[str]) -> dict[str, str]:
@@ -109,6 +116,7 @@ def create_server(
             values=supported_values(function.__name__, apis),
             words=descriptions(function.__name__, apis) | _model_choice(function.__name__, apis),
             notes=restrictions(function.__name__, apis),
+            search_hint=_SEARCH_HINTS.get(function.__name__),
         )
         for function, title, annotations in _TOOLS
         if not settings.read_only or annotations is _READS or function is library.wait_for_generations
@@ -122,6 +130,7 @@ def create_server(
         tools=list(tools),
         lifespan=lifespan,
         log_level="ERROR",
+        extensions=[Tasks()],
     )
     add_prompts_and_resources(server, settings.apis)
     return server

@@ -24,6 +24,13 @@ from mcp.client.stdio import get_default_environment
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, running_sandbox
 
 COMMAND = [sys.executable, "-m", "luma_mcp_server"]
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+}
+"""What a client of the newest protocol that declares tasks says with each request."""
+
 LIMIT_S = 20
 """No story waits longer than this for anything; whatever takes so long is stuck."""
 
@@ -93,11 +100,15 @@ class Client:
         folder: gets a file for its stderr.
         environ: its environment.
         file_blocks: no file that it writes may grow beyond so many blocks of 512 bytes, as if the disk were full.
+        tasks: the client speaks the newest protocol and declares tasks.
     """
 
     names = count()
 
-    def __init__(self, folder: Path, environ: dict[str, str], file_blocks: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, environ: dict[str, str], file_blocks: int | None = None, *, tasks: bool = False
+    ) -> None:
+        self.tasks = tasks
         self.errors = folder / f"stderr-{next(self.names)}.txt"
         limited = []
         if file_blocks:
@@ -144,10 +155,15 @@ class Client:
         """Send a request, and give its id."""
         number = next(self._ids)
         self.asked_at[number] = time.monotonic()
+        if self.tasks:
+            params["_meta"] = ENVELOPE
         self._send(method=method, params=params, id=number)
         return number
 
     def shake_hands(self) -> None:
+        if self.tasks:
+            assert self.wait([self.ask("server/discover")]), f"no answer: {self.errors.read_text()}"
+            return
         client = {"name": "test", "version": "1"}
         hello = self.ask("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=client)
         assert self.wait([hello]), f"no handshake: {self.errors.read_text()}"
@@ -201,7 +217,7 @@ class World:
         environ: settings of the servers.
         seconds: how long each job takes.
         unusable: the journal's folder can't be made.
-        file_blocks: as for `Client`.
+        file_blocks, tasks: as for `Client`.
     """
 
     def __init__(
@@ -213,8 +229,9 @@ class World:
         *,
         unusable: bool = False,
         file_blocks: int | None = None,
+        tasks: bool = False,
     ) -> None:
-        self.home, self.clock, self.file_blocks = home, Clock(), file_blocks
+        self.home, self.clock, self.file_blocks, self.tasks = home, Clock(), file_blocks, tasks
         self.journal = home / "state" / "journal-sandbox.sqlite3"
         if unusable:  # as root may write into any folder, the folder must be one that can't be
             (home / "state").write_text("not a folder")
@@ -250,7 +267,7 @@ class World:
     def warm_up(self, servers: int) -> None:
         """Start servers that will be needed soon: a start takes half of a story's time, and reads nothing."""
         while len(self._warm) < servers:
-            self._warm.append(Client(self.home, self.environ, self.file_blocks))
+            self._warm.append(Client(self.home, self.environ, self.file_blocks, tasks=self.tasks))
             self.clients.append(self._warm[-1])
 
     def start(self) -> Client:

@@ -35,7 +35,7 @@ TAGS = ("", "[sandbox:fail] ", "[sandbox:moderation] ", "[sandbox:stuck] ", "[sa
 TAGS += ("[sandbox:credits] ", "[sandbox:concurrency] ")
 KEY = re.compile(rb"luma-sandbox-key|luma-api-sandbox-key")
 LOOKS = ("list_generations", "list_generations", "get_account", "wait_for_generations")
-URL_FIELDS = ("video_url", "image_url", "thumbnail_url")
+URL_FIELDS = ("video_url", "image_url", "thumbnail_url", "url")
 PAID = ("submitting", "unknown")
 
 
@@ -90,6 +90,8 @@ class Story:
     job_s: float
     wishes: tuple[tuple[str, dict[str, Any]], ...]
     rounds: tuple[Round, ...]
+    tasks: bool
+    """Whether the clients declare tasks."""
 
     @property
     def name(self) -> str:
@@ -106,6 +108,7 @@ class Story:
     def __str__(self) -> str:
         head = (
             f"{self.servers} server(s), {self.folder} folder {self.file_blocks or ''}, {self.environ}, {self.job_s} s"
+            f"{', tasks' if self.tasks else ''}"
         )
         lines = [self.name, head, *(f"wish {number}: {wish}" for number, wish in enumerate(self.wishes))]
         for number, one in enumerate(self.rounds):
@@ -143,6 +146,7 @@ def story(api: str, seed: int) -> Story:
         job_s=dice.choice([0.2, 0.5, 1.0]),
         wishes=wishes,
         rounds=tuple(_round(dice, api, folder, servers, len(wishes)) for _ in range(dice.choice([1, 2, 2, 3]))),
+        tasks=seed % 3 == 1,
     )
 
 
@@ -239,6 +243,7 @@ class Telling:
         servers: those of now; none where one has been ended.
         asked: every call that was made to buy: its server, its number there, and what it was.
         looked: the same of the free ones.
+        tasks: how each task stood in the end, when its job had ended.
         cancelled: the calls that nobody waits for any more.
         wrong: what must not be.
     """
@@ -248,6 +253,7 @@ class Telling:
     servers: "list[Client | None]" = field(default_factory=list)
     asked: "list[tuple[Client, int, Ask]]" = field(default_factory=list)
     looked: "list[tuple[Client, int, str]]" = field(default_factory=list)
+    tasks: dict[str, str] = field(default_factory=dict)
     cancelled: "set[tuple[Client, int]]" = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
@@ -259,7 +265,28 @@ class Telling:
         wanted = dict.fromkeys((ask.wish, ask.take) for _, _, ask in self.asked)
         self._call([Ask(*one, wait_s=0, server=place % len(self.servers)) for place, one in enumerate(wanted)])
         self._wait(self._look("list_generations", place) for place in range(len(self.servers)))
+        self._ask_tasks()
         self._end(range(len(self.servers)), "eof")
+
+    def _ask_tasks(self) -> None:
+        """Ask how every task stands, of servers that may not have made it."""
+        made = [result["taskId"] for _, result in _results((*self.asked, *self.looked)) if "taskId" in result]
+        if not made:
+            return
+        self.world.pause(self.story.job_s)
+        for place, task_id in enumerate(dict.fromkeys(made)):
+            client = self.servers[place % len(self.servers)]
+            assert client
+            for _ in range(8):  # faults that are left over may hit the questions
+                asked = client.ask("tasks/get", taskId=task_id)
+                if not client.wait([asked]):
+                    self.wrong.append(f"no answer about the task {task_id}")
+                    break
+                answer = client.answers[asked]
+                self.tasks[task_id] = answer["result"]["status"] if "result" in answer else answer["error"]["message"]
+                if self.tasks[task_id] == "completed" or "[sandbox:stuck]" in str(self.story.wishes):
+                    break
+                self.world.pause(0.5)
 
     def _round(self, one: Round) -> None:
         self._start()
@@ -356,6 +383,7 @@ class Judge:
 
     def __init__(self, telling: Telling) -> None:
         self.story, self.world, self.asked = telling.story, telling.world, telling.asked
+        self.tasks = telling.tasks
         self.wrong = telling.wrong
         self.world.clock.ahead += DAY_S  # what will be refunded is
         state = self.world.state()
@@ -373,6 +401,7 @@ class Judge:
         self._every_purchase_is_listed()
         self._nothing_is_bought_twice()
         self._the_budget_is_kept()
+        self._tasks_tell_of_their_ends()
         self._nothing_broke()
         self._nothing_is_told()
         return self.wrong
@@ -382,6 +411,7 @@ class Judge:
         seen = Counter(f"rows {row['status']}" for row in self.rows)
         seen["calls answered"] = len(self.results)
         seen["jobs"] = len(self.jobs)
+        seen["tasks"] = len(self.tasks)
         seen["servers"] = len(self.world.clients)
         seen["requests"] = len(self.requests)
         seen["refusals by budget"] = sum("LUMA_MCP_BUDGET_USD" in _text(result) for _, result in self.results)
@@ -435,7 +465,8 @@ class Judge:
             told = (result.get("structuredContent") or {"generations": []})["generations"]
             listed = {name for one in told for name in (one.get("generation_id"), one.get("request_id"))}
             rows = [row for row in self.rows if row["status"] != "rejected"]
-            missing = [row for row in rows if (row["generation_id"] or row["id"]) not in listed]
+            # A row may have been reconciled since, by the task that was asked last.
+            missing = [row for row in rows if not {row["generation_id"], row["id"]} & listed]
             self._check(not missing, f"not listed: {missing}, but {_text(result)}")
 
     def _nothing_is_bought_twice(self) -> None:
@@ -474,6 +505,19 @@ class Judge:
             day = sum(cents for _, at, cents in spent if at > line["at"] - DAY_S + POST_S)
             self._check(day <= self.story.budget_cents + 0.01, f"{day} cents spent in a day")
         self._check(self.story.folder != "unusable" or not self.ledger, "bought without a journal")
+
+    def _tasks_tell_of_their_ends(self) -> None:
+        """No finished job has a task that does not say so, whichever server is asked."""
+        if self.story.folder != "good":
+            return
+        rows = {name: row for row in self.rows for name in (row["generation_id"], row["id"]) if name}
+        for task_id, status in self.tasks.items():
+            names = task_id.removeprefix("wait:").split(",")
+            self._check(all(name in rows for name in names), f"the task {task_id} is no purchase's")
+            jobs = [self.jobs.get(rows[name]["generation_id"]) for name in names if name in rows]
+            ended = all(job and job["state"] in ("completed", "failed") for job in jobs)
+            self._check(not ended or status == "completed", f"the task {task_id} is {status!r}, its jobs have ended")
+            self._check(status in ("working", "completed"), f"the task {task_id}: {status}")
 
     def _nothing_broke(self) -> None:
         for client in self.world.clients:
@@ -530,7 +574,7 @@ def _named(request: dict[str, Any]) -> str:
 
 
 def _text(result: dict[str, Any]) -> str:
-    return " ".join(block.get("text", "") for block in result["content"])
+    return " ".join(block.get("text", "") for block in result.get("content", ()))
 
 
 def _most_within(seconds: float, times: list[float]) -> int:
@@ -569,7 +613,7 @@ def test_no_job_is_lost_or_bought_twice_whatever_fails(
 ) -> None:
     told = story(api, seed)
     unusable = told.folder == "unusable"
-    world = build(api, told.environ, told.job_s, unusable=unusable, file_blocks=told.file_blocks)
+    world = build(api, told.environ, told.job_s, unusable=unusable, file_blocks=told.file_blocks, tasks=told.tasks)
     telling = Telling(told, world)
     began = time.monotonic()
     try:

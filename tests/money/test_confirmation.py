@@ -259,7 +259,15 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
 
     marks = types.ToolAnnotations()
     tool = StrictTool.of(
-        slow, title="Slow", annotations=marks, open_call=open_call, hidden=(), values={}, words={}, notes={}
+        slow,
+        title="Slow",
+        annotations=marks,
+        open_call=open_call,
+        hidden=(),
+        values={},
+        words={},
+        notes={},
+        search_hint=None,
     )
     server = MCPServer[Services]("slow", tools=[tool], lifespan=lifespan)
     async with Client(server, mode="legacy", elicitation_callback=User(YES, seconds=100)) as client:

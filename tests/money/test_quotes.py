@@ -28,6 +28,14 @@ async def test_a_price_is_told_and_nothing_is_bought(desk) -> None:
         "budget_left_usd": 20.0,
         "allowed": True,
         "asks_user": False,
+        "arguments": {
+            "prompt": "a lake",
+            "aspect_ratio": "16:9",
+            "resolution": "720p",
+            "duration": "5s",
+            "model": "ray-2",
+            "take": 1,
+        },
         "sandbox": True,
     }
     assert desk.wire.sent == []

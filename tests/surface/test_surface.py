@@ -176,7 +176,7 @@ def test_the_changelog_knows_this_version() -> None:
 
 TOOLS = {"purchases", "media", "apis", "poller", "pricing", "catalog", "schema", "models", "errors", "settings"}
 SHARED = {"services", "call"}
-PAID = {"results", "sources", "waiting", "confirmation", "paid"}
+PAID = {"results", "sources", "waiting", "keeping", "confirmation", "paid"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
@@ -188,6 +188,7 @@ MAY_IMPORT = {
     "tools.call": {"services"},
     **{f"tools.{one}": SHARED | PAID for one in PAID},
     **{f"tools.{one}": SHARED | PAID for one in ("create", "library", "account")},
+    "tools.tasks": SHARED | PAID | {"library"},
     "tools.create_images": SHARED | PAID | {"create"},
     "purchases": {"models", "errors"},
     "apis": {"catalog", "models", "errors"},

@@ -182,18 +182,18 @@ async def test_what_this_api_made_is_a_source_by_its_id_and_an_image_by_its_link
         (
             "generate_video",
             {"duration": "9s"},
-            "ray-3.2 does not support duration=9s. Nothing was sent. It supports 5s, 10s. Use duration=10s ($0.90).",
+            "ray-3.2 does not support duration=9s, only 5s, 10s. Nothing was sent. Use duration=10s ($0.90).",
         ),
         (
             "generate_video",
             {"resolution": "4k"},
-            "It supports 360p, 540p, 720p, 1080p. Use resolution=1080p ($1.20).",
+            "only 360p, 540p, 720p, 1080p. Nothing was sent. Use resolution=1080p ($1.20).",
         ),
         ("generate_video", {"aspect_ratio": "9:21"}, "Use aspect_ratio=9:16"),
         ("generate_video", {"loop": True, "duration": "10s"}, "loops only 5s clips"),
         ("generate_video", {"loop": True, "end_image": URL}, "loops only 5s clips"),
         ("generate_video", {"model": "ray-2"}, "ray-2 needs a key for Luma's Dream Machine API"),
-        ("generate_video", {"prompt": ""}, "characters long"),
+        ("generate_video", {"prompt": ""}, "prompt is empty; ray-3.2 takes 1 to 6,000"),
         ("generate_video", {"prompt": "x" * 6001}, "characters long"),
         (
             "generate_image",
@@ -235,7 +235,7 @@ async def test_what_only_the_other_api_has_is_refused_with_the_model_that_does_i
         price = "$0.71"
     said = await both_desk.refusal(tool, prompt="a lake", **arguments)
     assert words in said
-    assert f"Use model={model} ({price})" in said
+    assert f"Or use model={model} ({price})" in said
     assert both_desk.wire.sent == []
 
     made = await both_desk.call(tool, prompt="a lake", model=model, **arguments)
@@ -248,7 +248,7 @@ async def test_this_api_tells_nobody_of_changes(open_desk) -> None:
         hook = {"callback_url": "https://hooks.example.com/luma"}
         said = await desk.refusal("generate_video", prompt="a lake", model="ray-3.2", **hook)
         assert "callback_url is for Dream Machine models" in said
-        assert "Use model=ray-2 ($0.71)" in said
+        assert "Or use model=ray-2 ($0.71)" in said
         assert (await desk.video(model="ray-2", **hook))["api"] == "dream_machine"
 
 
@@ -275,7 +275,7 @@ async def test_nothing_is_moved_to_another_model_without_a_word(both_desk) -> No
     said = await both_desk.refusal("generate_video", prompt="a lake", duration="9s")
 
     assert said == (
-        "ray-3.2 does not support duration=9s. Nothing was sent. It supports 5s, 10s. Use duration=10s ($0.90). Or use "
+        "ray-3.2 does not support duration=9s, only 5s, 10s. Nothing was sent. Use duration=10s ($0.90). Or use "
         "model=ray-2 ($1.27) or ray-flash-2 ($0.44) to get exactly this."
     )
     assert both_desk.wire.sent == []
@@ -294,7 +294,7 @@ async def test_what_no_model_can_do_is_refused_in_the_words_of_the_first(both_de
 async def test_the_only_model_that_can_is_named_with_what_is_too_short_for_it(both_desk) -> None:
     said = await both_desk.refusal("generate_video", prompt="ok", concepts=["pov"])
 
-    assert "ray-2 can do this, but: prompt is 2 characters long; Luma takes 3 to 5,000" in said
+    assert "ray-2 could, but prompt is 2 characters long; Luma takes 3 to 5,000 characters." in said
 
 
 async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
@@ -306,16 +306,16 @@ async def test_a_clip_stays_with_the_api_that_made_it(both_desk) -> None:
         said = await both_desk.refusal(
             "extend_video", generation_id=clip["generation_id"], prompt="it goes on", model=model
         )
-        assert "start_image takes a clip's id for its last frame" in said
+        assert "start_image=<its id> means its last frame" in said
         assert "Making it again with that model costs as much as a new clip." in said
     for start, end in ((ours, theirs), (theirs, ours), (ours, ours)):
         ids = {"start_generation_id": start["generation_id"], "end_generation_id": end["generation_id"]}
         said = await both_desk.refusal("interpolate_videos", prompt="a change", **ids)
-        assert "Only clips made by ray-2 and ray-flash-2 can be continued by ray-2" in said
-        assert "start_image takes a clip's id for its last frame, end_image for its first" in said
+        assert "interpolate_videos joins only clips made by ray-2 or ray-flash-2" in said
+        assert "start_image=<its id> means its last frame, end_image=<its id> its first" in said
     for tool in ("upscale_video", "add_audio"):
         said = await both_desk.refusal(tool, generation_id=ours["generation_id"])
-        assert "only to clips made by ray-2 and ray-flash-2, and this one was made by ray-3.2" in said
+        assert "only clips made by ray-2 and ray-flash-2, and this one was made by ray-3.2" in said
         assert "costs as much as a new clip" in said
     assert both_desk.charges == 4
 
@@ -335,7 +335,7 @@ async def test_an_image_is_reframed_by_another_model_only_if_that_is_asked_for(b
 
     said = await both_desk.refusal("reframe_media", source=image, aspect_ratio="1:1")
     assert "uni-1 can't reframe images" in said
-    assert "Use model=photon-1 ($0.0150) or photon-flash-1 ($0.0040) to get exactly this." in said
+    assert "Or use model=photon-1 ($0.0150) or photon-flash-1 ($0.0040) to get exactly this." in said
     made = await both_desk.call("reframe_media", source=image, aspect_ratio="1:1", model="photon-1")
     assert made["estimated_cost_usd"] == 0.015
 

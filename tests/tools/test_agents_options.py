@@ -92,7 +92,7 @@ EDIT = {"prompt": "a lake", "source": CLIP, "mode": "flex_1"}
     [
         ("generate_video", {"keyframes": [f"{URL}#frame={n}" for n in range(65)]}, "keyframes takes at most 64"),
         ("generate_video", {"keyframes": [f"{URL}#at=1", f"{OTHER}#frame=24"]}, "keyframes[1] falls on frame 24"),
-        ("generate_video", {"keyframes": [f"{URL}#at=6"]}, "past the end of the clip (5 s, last frame 120)"),
+        ("generate_video", {"keyframes": [f"{URL}#at=6"]}, "Use a time up to 5, or a frame up to 120"),
         ("generate_video", {"keyframes": [f"{URL}#frame=121"]}, "past the end of the clip"),
         ("generate_video", {"keyframes": [URL]}, "keyframes[0] does not say where it belongs"),
         ("generate_video", {"keyframes": [f"{URL}#at=soon"]}, "#at=soon can't be used"),
@@ -106,10 +106,10 @@ EDIT = {"prompt": "a lake", "source": CLIP, "mode": "flex_1"}
         ("generate_video", {"dynamic_range": "hdr", "resolution": "540p"}, "Use resolution=720p ($0.60)"),
         ("generate_video", {"dynamic_range": "hdr", "resolution": "360p"}, "HDR in 720p and 1080p, not 360p"),
         ("generate_video", {"dynamic_range": "hdr_exr", "loop": True}, "makes no HDR loops"),
-        ("generate_video", {"dynamic_range": "hdr", "duration": "10s"}, "Use duration=5s ($0.60)"),
+        ("generate_video", {"dynamic_range": "hdr", "duration": "10s"}, "Or use duration=5s ($0.60)"),
         ("generate_video", {"start_image": f"{URL}#at=1"}, "#at= works only on videos, and start_image is an image"),
         ("generate_image", {"image_refs": [f"{URL}#frame=1"]}, "image_refs[0] takes no #frame"),
-        ("generate_image", {"style": "manga", "aspect_ratio": "16:9"}, "Use aspect_ratio=2:3 ($0.0404)"),
+        ("generate_image", {"style": "manga", "aspect_ratio": "16:9"}, "Or use aspect_ratio=2:3 ($0.0404)"),
         ("modify_video", EDIT | {"source": f"{CLIP}#at=1"}, "source takes no #at"),
         ("modify_video", EDIT | {"source": URL}, "source must be a video, and its URL ends like an image"),
         ("modify_video", EDIT | {"keyframes": [f"{URL}#at=1"]}, "Use #frame= in place of #at="),
@@ -286,7 +286,7 @@ async def test_layers_are_no_source_but_each_of_their_files_is(agents_desk) -> N
     layer = made["outputs"][0]["file_path"]
 
     said = await agents_desk.refusal("modify_image", source=made["generation_id"], prompt="snow")
-    assert "consists of several files: name one of them" in said
+    assert "consists of layers: give the file_path of one" in said
     await agents_desk.call("modify_image", source=layer, prompt="snow")
     assert agents_desk.posts[-1].body["source"]["media_type"] == "image/png"
 
@@ -364,7 +364,7 @@ async def test_a_clip_of_either_api_goes_on_with_a_model_of_the_other(both_desk)
         "generate_video", prompt="it goes on", start_image=made["generation_id"], model="ray-2"
     )
     assert "is no URL, and Dream Machine models fetch media by URL alone" in said
-    assert "Use model=ray-3.2 ($0.30) to get exactly this." in said
+    assert "Or use model=ray-3.2 ($0.30) to get exactly this." in said
 
 
 async def test_with_a_dream_machine_key_alone_a_video_is_no_image(desk) -> None:
@@ -553,3 +553,16 @@ async def test_the_arguments_that_are_shown_make_the_same_call(
     assert made["arguments"].items() >= (shown | {name: clip, "prompt": "snow falls", "take": 1}).items()
     again = await agents_desk.call(tool, **made["arguments"])
     assert (again["reused"], again["generation_id"]) == (True, made["generation_id"])
+
+
+async def test_a_placement_that_stretches_the_source_says_so_before_it_is_paid_for(agents_desk) -> None:
+    clip = (await agents_desk.video())["generation_id"]
+
+    async def said(placement: str) -> list[str]:
+        quote = await agents_desk.call(
+            "reframe_media", source=clip, aspect_ratio="9:16", placement=placement, dry_run=True
+        )
+        return list(quote.get("warnings", []))
+
+    assert await said("0,0,1,0.5") == ["This stretches the source: a height of 0.316 in place of 0.5 keeps its shape."]
+    assert await said("0,0.3,1,0.316") == []

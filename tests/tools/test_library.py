@@ -474,7 +474,8 @@ async def test_what_a_call_asked_for_is_shown_with_what_it_made(desk) -> None:
             "take": 2,
         }.items()
     )
-    assert all("arguments" not in row for row in (await desk.call("list_generations"))["generations"])
+    rows = (await desk.call("list_generations"))["generations"]
+    assert [row.get("arguments") for row in rows] == [{"take": 2}, {"take": 3}, None]
 
 
 async def test_a_reused_answer_does_not_say_that_it_was_charged(desk) -> None:
@@ -486,17 +487,15 @@ async def test_a_reused_answer_does_not_say_that_it_was_charged(desk) -> None:
     assert again["estimated_cost_usd"] == 0.0
 
 
-async def test_what_runs_beside_is_asked_about_when_nobody_has_for_half_a_minute(agents_desk) -> None:
-    done = await agents_desk.video("one", wait_s=0)
-    stuck = await agents_desk.video("[sandbox:stuck]", wait_s=0)
-    await anyio.sleep(20)
-    assert len((await agents_desk.video("two"))["also_running"]) == 2
-    await anyio.sleep(20)
+async def test_what_runs_beside_is_asked_about_when_nobody_has_for_half_a_minute(open_desk) -> None:
+    async with open_desk(LUMA_API_KEY=AGENTS_SANDBOX_KEY, LUMA_MCP_SAVE="off") as desk:
+        await desk.video("one", wait_s=0)
+        stuck = await desk.video("[sandbox:stuck]", wait_s=0)
+        await anyio.sleep(20)
+        assert len((await desk.video("two"))["also_running"]) == 2
+        await anyio.sleep(20)
 
-    running = (await agents_desk.video("three"))["also_running"]
-
-    assert running == [f"{stuck['generation_id']}: [sandbox:stuck]"]
-    assert done["generation_id"] not in running[0]
+        assert (await desk.video("three"))["also_running"] == [f"{stuck['generation_id']}: [sandbox:stuck]"]
 
 
 async def test_a_misspelled_tool_suggests_no_other(desk) -> None:

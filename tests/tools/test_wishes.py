@@ -78,7 +78,7 @@ async def one_clip_leads_to_another(ask: Reader) -> None:
     first, second = [await ask.bought("generate_video", prompt=prompt) for prompt in ("a lake", "a hill")]
     ids = {"start_generation_id": first, "end_generation_id": second}
     said = await ask.refused("interpolate_videos", **ids, prompt="the lake becomes a hill")
-    assert "generate_video: start_image takes a clip's id for its last frame, end_image for its first" in said
+    assert "start_image=<its id> means its last frame, end_image=<its id> its first" in said
     await ask.bought("generate_video", prompt="the lake becomes a hill", start_image=first, end_image=second)
 
 
@@ -90,7 +90,7 @@ async def a_clip_for_a_phone(ask: Reader) -> None:
 async def a_sharper_clip(ask: Reader) -> None:
     clip = await ask.bought("generate_video", prompt="a quiet lake")
     said = await ask.refused("upscale_video", generation_id=clip, dry_run=True)
-    assert "make the clip with resolution=1080p" in said
+    assert "make it again with resolution=1080p" in said
     assert await ask.price("generate_video", prompt="a quiet lake", resolution="1080p") == 1.20
     await ask("generate_video", prompt="a quiet lake", resolution="1080p")
 

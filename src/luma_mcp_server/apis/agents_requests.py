@@ -138,7 +138,8 @@ def check(request: models.ModelRequest) -> None:
         raise refuse("callback_url is for Dream Machine models", "Leave it out, or use model=ray-2.")
     prompt, most = request.prompt or "", MAX_LAYERS_PROMPT if isinstance(request, models.LayersRequest) else MAX_PROMPT
     if len(prompt) > most or not (prompt.strip() or type(request) in _PROMPTS):
-        raise refuse(f"prompt is {len(prompt)} characters long", f"{request.model} takes 1 to {most:,}.", "prompt")
+        long = f"{len(prompt)} characters long" if prompt else "empty"
+        raise refuse(f"prompt is {long}; {request.model} takes 1 to {most:,} characters", "", "prompt")
     if any(media.weight is not None for media in media_in(request)):
         raise refuse("#weight=… is for Dream Machine models", "Leave it out and say in the prompt how much it counts.")
     match request:
@@ -156,7 +157,7 @@ def check(request: models.ModelRequest) -> None:
 
 def _check_video(request: models.VideoRequest) -> None:
     model, hdr = request.model, request.dynamic_range != "sdr"
-    check_maker((request.start_video, request.end_video), model)
+    check_maker(request.start_video, request.end_video, model)
     if request.concepts:
         raise refuse(f"{model} does not support concepts", "Write the camera motion into the prompt.", "concepts")
     ends = [end for end in (request.start_image, request.end_image, request.start_video, request.end_video) if end]
@@ -172,7 +173,9 @@ def _check_video(request: models.VideoRequest) -> None:
             "Make them keyframes: #at=0 is the start, #at=5 the end of a 5s clip.",
         )
     if request.loop and (request.duration == "10s" or request.end_image or request.end_video or request.keyframes):
-        raise refuse(f"{model} loops only 5s clips without end_image and keyframes", "Leave out loop.")
+        too_long = request.duration == "10s" and not (request.end_image or request.end_video or request.keyframes)
+        nearest = ("duration", "5s") if too_long else (None, None)
+        raise refuse(f"{model} loops only 5s clips without end_image and keyframes", "Leave out loop.", *nearest)
     if hdr and request.loop:
         raise refuse(f"{model} makes no HDR loops", "Leave out loop or dynamic_range.")
     if hdr and request.resolution in ("360p", "540p"):

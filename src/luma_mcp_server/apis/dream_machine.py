@@ -206,8 +206,9 @@ def check(request: Request) -> None:
     # The lower bound is documented for what is made from a prompt, not where one may be left out.
     optional = isinstance(request, models.AudioRequest | models.ReframeRequest | models.UpscaleRequest)
     if not (0 if optional else MIN_PROMPT) <= len(prompt) <= MAX_PROMPT:
+        long = f"{len(prompt)} characters long" if prompt else "empty"
         raise refuse(
-            f"prompt is {len(prompt)} characters long; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,}",
+            f"prompt is {long}; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,} characters",
             "Describe the subject, what it does, the setting and the camera in a sentence or two.",
             "prompt",
         )
@@ -224,11 +225,13 @@ def check(request: Request) -> None:
             )
     match request:
         case models.UpscaleRequest() | models.AudioRequest() if request.source.api != "dream_machine":
+            upscales = isinstance(request, models.UpscaleRequest)
+            does = "upscales" if upscales else "adds sound to"
             raise refuse(
-                "Luma upscales and adds sound only to clips made by ray-2 and ray-flash-2, and this one was made by "
+                f"Luma {does} only clips made by ray-2 and ray-flash-2, and this one was made by "
                 f"{request.source.model or 'another model'}",
-                "Making it again with one of them costs as much as a new clip. For a larger one, make the clip with "
-                "resolution=1080p.",
+                "Making the clip again with one of them costs as much as a new clip."
+                + (" Or make it again with resolution=1080p." if upscales else ""),
             )
         case models.ModifyVideoRequest() | models.ReframeRequest() if request.resolution:
             raise refuse(
@@ -261,7 +264,7 @@ def _check_video(request: models.VideoRequest) -> None:
     if request.model == "ray-1-6":
         # Source: lumaai 1.19.0 dropped it; lumaai-node issue 106: it takes no resolution or duration.
         raise refuse("ray-1-6 is no longer offered", "Use model=ray-flash-2 or ray-2.")
-    check_maker((request.start_video, request.end_video), request.model)
+    check_maker(request.start_video, request.end_video, request.model)
     starts, ends = request.start_image or request.start_video, request.end_image or request.end_video
     if request.loop and ends and (starts or request.end_video):
         both_images = request.start_image and request.end_image

@@ -81,9 +81,11 @@ class Journal:
 
     async def find(self, name: str) -> Purchase | None:
         """The purchase that a name stands for: its own id, its generation's, or a link to its result."""
+        return await self._read(lambda db: self._find(db, name))
+
+    def _find(self, db: sqlite3.Connection, name: str) -> Purchase | None:
         where = f"(id = ? OR generation_id = ? OR media_url = ?) AND {self._own}"
-        values = name, name, plain_url(name), *self._accounts
-        return next(iter(await self._all(where, *values)), None)
+        return next(iter(_select(db, where, name, name, plain_url(name), *self._accounts)), None)
 
     async def active_purchase(self, purchase: Purchase) -> Purchase | None:
         """The latest purchase with the same account, key and take."""
@@ -116,12 +118,19 @@ class Journal:
         earlier = await self._all(where, purchase.account, purchase.idempotency_key)
         return max([purchase.take, *(one.take for one in earlier)]) + 1
 
-    async def usual_seconds(self, purchase: Purchase) -> float | None:
-        """How long such a job takes: the median of the last 20, once there are 5."""
-        where = f"took_s IS NOT NULL AND {self._own} AND tool = ? AND model IS ? AND resolution IS ? AND duration IS ?"
-        kind = purchase.tool, purchase.model, purchase.resolution, purchase.duration
-        last = await self._all(f"{where} ORDER BY submitted_at DESC LIMIT ?", *self._accounts, *kind, _LEARN_FROM)
-        return median(one.took_s or 0.0 for one in last) if len(last) >= _LEARN_LEAST else None
+    async def find_timed(self, name: str) -> tuple[Purchase | None, float | None]:
+        """A purchase as `find` gives it, and how long such a job takes: the median of the last 20, once there are 5."""
+
+        def work(db: sqlite3.Connection) -> tuple[Purchase | None, float | None]:
+            if (purchase := self._find(db, name)) is None:
+                return None, None
+            kind = purchase.tool, purchase.model, purchase.resolution, purchase.duration
+            like = "tool = ? AND model IS ? AND resolution IS ? AND duration IS ?"
+            where = f"took_s IS NOT NULL AND {self._own} AND {like} ORDER BY submitted_at DESC LIMIT ?"
+            last = _select(db, where, *self._accounts, *kind, _LEARN_FROM)
+            return purchase, median(one.took_s or 0.0 for one in last) if len(last) >= _LEARN_LEAST else None
+
+        return await self._read(work)
 
     async def spending(self) -> tuple[float, float, float, float, dict[str, float]]:
         """What was spent, in US dollars at the upper bounds of the prices.

@@ -122,6 +122,12 @@ class Purchase:
         return getattr(self.parsed_request, "prompt", None)
 
     @property
+    def arguments(self) -> dict[str, Any] | None:
+        """The tool's arguments that make this purchase, with sources as ids."""
+        request = self.parsed_request
+        return _arguments(self.tool, self.api, request) | {"take": self.take} if request else None
+
+    @property
     def uploads(self) -> set[str]:
         """Luma's ids of the files that were uploaded for it."""
         files = (media.file for media in media_in(self.parsed_request)) if self.parsed_request else ()
@@ -178,7 +184,7 @@ class Purchase:
         return generation.replace(
             operation=self.tool,
             estimated_cost_usd=None if self.price_usd is None else rounded(self.price_usd),
-            arguments=_arguments(self.tool, self.api, request) | {"take": self.take},
+            arguments=self.arguments,
             **{name: value for name, value in said.items() if not getattr(generation, name)},
         )
 

@@ -56,6 +56,7 @@ class Account(Value):
         spent_24h_by_user_usd: by `LUMA_MCP_USER`.
         budget_usd: the most that may be spent in `budget_window`.
         in_flight: purchases that a server is sending just now: their ids, with the start of their prompts.
+        watching: how many purchases of this server are asked about, to save their files.
         unknown: purchases of the last 24 hours whose answer was lost: they may have been charged.
         journal: the file with the record of all purchases.
     """
@@ -70,6 +71,7 @@ class Account(Value):
     budget_left_usd: float | None = None
     budget_window: str | None = None
     in_flight: tuple[str, ...] | None = None
+    watching: int | None = None
     unknown: tuple[str, ...] | None = None
     sandbox: bool | None = None
     journal: str | None = None
@@ -160,6 +162,7 @@ async def _spent(services: Services) -> dict[str, Any]:
         "spent_total_usd": round(total, 2),
         "in_flight": tuple(label(one) for one in unresolved if one.in_flight(now)) or None,
         "unknown": tuple(label(one) for one in unresolved if not one.in_flight(now)) or None,
+        "watching": (len(services.purchases.unkept) if services.keeping else 0) or None,
         "journal": str(journal.path),
     }
     # Nothing is bought while a limit can't be read: then there is no budget to show.

@@ -4,20 +4,23 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from mcp.server.mcpserver import Context
 
 from ..catalog import usual_seconds
 from ..errors import JournalUnusable, LumaServerError
+from ..models import REQUESTS
 from ..poller import TICK_S, progress
 from .services import Services
 
-if TYPE_CHECKING:
-    from ..purchases.purchase import Purchase
-
 ToolContext = Context[Services, Any]
+
+MODERN = "2026-07-28"
+"""From this version of the protocol on a server asks by its result, and may answer with a task."""
+
+TASKS = "io.modelcontextprotocol/tasks"
 
 ANSWER_S = 5.0
 """Seconds that Luma gets for an answer in a call that is not to wait."""
@@ -72,12 +75,14 @@ class Call:
                 await self.ctx.report_progress(*progress(elapsed, self._expected_s, self._describe()))
                 await anyio.sleep(TICK_S)
 
-    async def expect(self, purchase: "Purchase") -> float | None:
-        """Seconds that such a job usually takes, for the progress reports; of several jobs the longest counts."""
-        usual = None if self.services.settings.sandbox else usual_seconds(purchase.tool, purchase.model)
-        with suppress(JournalUnusable):
-            usual = await self.services.journal.usual_seconds(purchase) or usual
-        if usual is not None:
+    async def expect(self, name: str) -> float | None:
+        """Seconds that a job such as a purchase's usually takes, for the reports too; of several the longest counts."""
+        purchase, usual = None, None
+        with suppress(JournalUnusable):  # the result has the warning
+            purchase, usual = await self.services.journal.find_timed(name)
+        if purchase and usual is None and not self.services.settings.sandbox:
+            usual = usual_seconds(purchase.tool, purchase.model)
+        if purchase and usual is not None:
             left = anyio.current_time() - self.started + max(0.0, usual - purchase.age(self.services.now()))
             self._expected_s = max(self._expected_s or 0.0, left)
         return usual
@@ -97,11 +102,19 @@ class Call:
             self.wait_until += took
 
 
+def declares_tasks(ctx: ToolContext) -> bool:
+    """Whether the client may be answered with a task."""
+    can = ctx.client_capabilities
+    return (ctx.protocol_version or "") >= MODERN and can is not None and TASKS in (can.extensions or {})
+
+
 @asynccontextmanager
 async def open_call(ctx: ToolContext, tool: str, arguments: Mapping[str, Any]) -> AsyncIterator[Call]:
     """Give a call its deadlines, and end it at its limit with `LumaServerError`."""
     services: Services = ctx.request_context.lifespan_context
     most, wait_s = services.settings.wait_s, arguments.get("wait_s")
+    if (tool in REQUESTS or tool == "wait_for_generations") and declares_tasks(ctx):
+        most = min(most, ANSWER_S)
     cap, started = max(most, LEAST_S), anyio.current_time()
     wait = most if wait_s is None else min(wait_s, most)
     with anyio.CancelScope(deadline=started + most + GRACE_S) as scope:

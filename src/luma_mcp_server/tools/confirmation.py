@@ -7,13 +7,10 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from .. import models
 from ..errors import LumaServerError
 from ..schema import InputRequired
-from .call import Call
+from .call import MODERN, Call
 
 ANSWER_LIMIT_S = 300.0
 """Seconds that the user has, where the call stays open meanwhile. Otherwise the SDK keeps a question for 600 s."""
-
-_MODERN = "2026-07-28"
-"""From this version of the protocol on a server asks by its result, and the client calls again with the answer."""
 
 _KEY = "confirm"
 _WHAT = {
@@ -90,7 +87,7 @@ async def confirm_price(call: Call, usd: float, what: str, assumed: str | None) 
             raise cannot_ask
         return
     question = ElicitRequestFormParams(message=f"{costs}. Go on?", requested_schema=_FORM)
-    if (ctx.protocol_version or "") >= _MODERN:
+    if (ctx.protocol_version or "") >= MODERN:
         answer = (ctx.input_responses or {}).get(_KEY)
         # The SDK seals the state and ties it to the tool and its arguments; what else decides the price is in it.
         if answer is None or ctx.request_state != question.message:

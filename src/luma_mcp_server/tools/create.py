@@ -245,6 +245,7 @@ async def reframe_media(
     if kind == "image" and start_image:
         raise refuse("start_image is for videos; this is an image", "Leave it out.")
     start = await resolve_optional_image(call, start_image, "start_image")
+    stretched = _stretched(place, aspect_ratio, media.aspect_ratio)
     return await buy(
         call,
         lambda name: models.ReframeRequest(
@@ -261,7 +262,19 @@ async def reframe_media(
         ),
         kind=kind,
         source_model=media.model,
+        warnings=(stretched,) if stretched else (),
     )
+
+
+def _stretched(place: tuple[float, ...] | None, new: str, old: str | None) -> str | None:
+    """What to say of a placement that does not keep the shape of the source, where that is known."""
+    if place is None or old is None:
+        return None
+    (across, down), (old_across, old_down) = (map(int, ratio.split(":")) for ratio in (new, old))
+    height = place[2] * across / down * old_down / old_across
+    if abs(place[3] / height - 1) < 0.05:
+        return None
+    return f"This stretches the source: a height of {height:.3f} in place of {place[3]:g} keeps its shape."
 
 
 def _placement(text: str | None) -> tuple[float, float, float, float] | None:

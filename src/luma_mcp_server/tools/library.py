@@ -75,7 +75,10 @@ async def wait_for_generations(
     if len(names) > 1:  # get_generation has the arguments of each
         found = {name: one.replace(arguments=None) for name, one in found.items()}
     shown = {name: present(services, one) for name, one in found.items()}
-    shown |= {name: _unavailable(name, error) for name, error in failed.items()}
+    shown |= {
+        name: _unavailable(name, error, "invalid" if type(error) is InvalidRequest else None)
+        for name, error in failed.items()
+    }
     unfinished = list(dict.fromkeys(filter(None, (_to_wait_for(name, shown[name]) for name in names))))
     return Waited(
         generations=tuple(shown[name] for name in names),
@@ -90,11 +93,11 @@ def _to_wait_for(name: str, shown: Generation) -> str | None:
     return known_as if shown.next_step == wait_for(known_as) else None
 
 
-def _unavailable(name: str, error: LumaServerError) -> Generation:
+def _unavailable(name: str, error: LumaServerError, state: str | None = None) -> Generation:
     return Generation(
         generation_id=name if UUID.fullmatch(name) else None,
         request_id=name if name.startswith(PURCHASE_PREFIX) else None,
-        state="deleted" if isinstance(error, WasDeleted) else "unknown",
+        state=state or ("deleted" if isinstance(error, WasDeleted) else "unknown"),
         warnings=(str(error),),
         next_step=None if isinstance(error, NotFound | InvalidRequest) else wait_for(name),
     )
@@ -104,10 +107,9 @@ async def _follow(call: Call, name: str, parameter: str) -> Generation:
     found = await _find(call, name, parameter, call.answer_until)
     if isinstance(found, Generation):
         return found
-    with suppress(JournalUnusable):  # the result has the warning
-        if purchase := await call.services.journal.find(found):
-            await call.expect(purchase)
-    return await save(call, await wait(call, found), call.answer_until)
+    usual = await call.expect(found)
+    generation = await save(call, await wait(call, found), call.answer_until)
+    return generation.replace(expected_s=round(usual)) if usual and not generation.finished else generation
 
 
 async def list_generations(
@@ -206,7 +208,7 @@ def _row(generation: Generation) -> Generation:
         image_url=None,
         thumbnail_url=None,
         outputs=None,
-        arguments=None,
+        arguments={"take": take} if (take := (generation.arguments or {}).get("take", 1)) > 1 else None,
         url_expires_at=None,
         charged=None if generation.charged == "yes" else generation.charged,
         warnings=generation.warnings if generation.generation_id is None else None,
@@ -230,7 +232,7 @@ async def delete_generations(
         raise next(iter(failed.values()))
     return Deleted(
         deleted=tuple(dict.fromkeys(deleted)),
-        failed=tuple(_unavailable(name, error) for name, error in failed.items()) or None,
+        failed=tuple(_unavailable(name, error, "not deleted") for name, error in failed.items()) or None,
         sandbox=call.services.settings.sandbox or None,
     )
 

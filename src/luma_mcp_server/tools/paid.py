@@ -18,7 +18,7 @@ from ..errors import (
     moderation_advice,
     refuse,
 )
-from ..models import MAX_JOB_AGE_S, Generation, MediaType, Quote, Request, dollars, media_in, rounded
+from ..models import MAX_JOB_AGE_S, Generation, MediaType, Quote, Request, dollars, files_in, media_in, rounded
 from ..poller import first_gap
 from ..pricing import assumed, estimate, upper_bound
 from ..purchases import PurchaseResult
@@ -26,6 +26,7 @@ from ..purchases.idempotency import normalized
 from ..purchases.purchase import Purchase
 from .call import ANSWER_S, Call
 from .confirmation import above_limit, can_ask, confirm_price, describe
+from .keeping import keep_purchases
 from .results import is_overdue, label, next_take, present, unknown_result
 from .services import Services
 from .sources import before_purchase, upload_files
@@ -41,7 +42,7 @@ def check_call(call: Call) -> None:
     settings.require_key()
     settings.require_limits()
     settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_JOURNAL", "LUMA_MCP_USER")
-    call.say("looking up what it starts from")
+    call.say("preparing")
     if callback_url is not None:
         _check_callback(callback_url, settings.callback_hosts)
 
@@ -108,7 +109,7 @@ async def buy(
             warnings = (*warnings, await _bought_before(services, result.purchase))
     else:
         more["also_running"] = await _also_running(services, result.purchase)
-        more["files_sent"] = tuple(media.file.path for media in media_in(request) if media.file) or None
+        more["files_sent"] = files_in(request)
         if why:
             warnings = (*warnings, f"{why}, {dollars(max_usd)}.")
     return await _outcome(call, result, warnings, more)
@@ -142,10 +143,11 @@ def _nearest(refusal: InvalidRequest, checked: Callable[..., Request]) -> str:
     if refusal.parameter is None or refusal.nearest is None:
         return ""
     value = f"{refusal.parameter}={refusal.nearest}"
+    use = "Use" if str(refusal).endswith("Nothing was sent.") else "Or use"
     try:
-        return f"Use {value} ({_price(checked(**{refusal.parameter: refusal.nearest}))})."
+        return f"{use} {value} ({_price(checked(**{refusal.parameter: refusal.nearest}))})."
     except InvalidRequest:
-        return f"Use {value}."  # something else is wrong, too
+        return f"{use} {value}."  # something else is wrong, too
 
 
 def _others(refusal: InvalidRequest, models: list[str], checked: Callable[[str], Request], *, also: bool) -> str:
@@ -156,9 +158,10 @@ def _others(refusal: InvalidRequest, models: list[str], checked: Callable[[str],
             able.append(f"{model} ({_price(checked(model))})")
         except InvalidRequest as no:
             if no.parameter == "prompt" and refusal.parameter != "prompt":
-                too_short = too_short or f"{model} can do this, but: {no}"
+                too_short = too_short or f"{model} could, but {str(no).partition('.')[0]}."
     if not able:
         return "" if also else too_short
+    also = also or not str(refusal).endswith("Nothing was sent.")
     return f"{'Or use' if also else 'Use'} model={' or '.join(able)} to get exactly this."
 
 
@@ -194,6 +197,8 @@ async def _quote(
         budget_left_usd=None if left is None else round(left, 2),
         allowed=(left is None or counts <= left) and (not asks or can_ask(call) or not settings.confirm_is_cap),
         asks_user=asks and can_ask(call),
+        arguments=purchase.arguments,
+        files_sent=files_in(request),
         generation_id=earlier.purchase.generation_id if earlier else None,
         request_id=earlier.purchase.id if earlier and not earlier.purchase.generation_id else None,
         sandbox=settings.sandbox or None,
@@ -205,6 +210,7 @@ async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -
     """The purchase, with what else can be said where Luma refuses it."""
     call.say("sending to Luma")
     services = call.services
+    keep_purchases(services)
     # The POST gets its time, however long the uploads took.
     until = min(call.limit, max(call.answer_until, anyio.current_time() + ANSWER_S))
     try:
@@ -233,13 +239,16 @@ async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...]
         unknown = await unknown_result(services, purchase, result.error)
         return present(services, unknown, warnings=warnings, **more)
     generation = purchase.fill(result.generation) if result.generation else purchase.as_generation()
-    usual = await call.expect(purchase)
+    usual = await call.expect(purchase.id)
     if result.error or not (generation.finished or is_overdue(services, generation)):
         generation = await wait(call, purchase.generation_id, generation, delay=first_gap())
     if generation.state == "failed":
-        raise _failed(generation)
+        services.purchases.unkept.discard(purchase.id)
+        raise failed(generation)
     call.say("saving")
     generation = await save(call, generation, call.wait_until)
+    if generation.file_path:
+        services.purchases.unkept.discard(purchase.id)
     expected = round(usual) if usual and not generation.finished else None
     return present(services, generation, warnings=warnings, expected_s=expected, **more)
 
@@ -282,7 +291,8 @@ _ADVICE = {
 """Source: luma-agents 0.5.0, types/generation_failure_code.py; Luma Agents API FAQ for what may be tried again."""
 
 
-def _failed(generation: Generation) -> LumaServerError:
+def failed(generation: Generation) -> LumaServerError:
+    """What to say of a failed job."""
     reason = (generation.failure_reason or generation.failure_code or "Luma gives no reason").rstrip(".")
     cost = (
         "Luma refunds that, so nothing was charged."

@@ -35,6 +35,7 @@ class Services:
     tasks: TaskGroup
     open_http: "Callable[[], httpx.AsyncClient]"
     now: Callable[[], datetime]
+    keeping: bool = False
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":

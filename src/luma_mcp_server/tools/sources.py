@@ -105,7 +105,9 @@ async def resolve_keyframes(
             )
         frame = marks.frame if marks.at_s is None else round(marks.at_s * (rate or 0.0))
         if frame is None or (last is not None and frame > last):
-            raise refuse(f"{name} is past the end of the clip ({seconds:g} s, last frame {last})", "Use less.")
+            raise refuse(
+                f"{name} is past the end of the clip", f"Use a time up to {seconds:g}, or a frame up to {last}."
+            )
         if frame in found:
             raise refuse(f"{name} falls on frame {frame}, as another keyframe does", "Move one of them.")
         with before_purchase(call):
@@ -269,7 +271,7 @@ _FRAMES_PER_SECOND = 24.0
 def _media(made: Generation) -> Media:
     """A finished generation as something to start from."""
     if made.url is None:
-        several = "consists of several files: name one of them" if made.outputs else "has no link at Luma"
+        several = "consists of layers: give the file_path of one" if made.outputs else "has no link at Luma"
         raise InvalidRequest(f"Generation {made.generation_id} {several}. Nothing was bought.")
     return Media(
         url=made.url,
