@@ -160,7 +160,7 @@ async def test_a_large_preview_is_made_smaller(desk) -> None:
 
     data = base64.b64decode(result.content[0].data)
     assert len(noise.getvalue()) > 1_000_000 > len(data)
-    assert Image.open(BytesIO(data)).size == (1024, 683)
+    assert Image.open(BytesIO(data)).size == (768, 512)
 
 
 async def test_nothing_is_shown_or_saved_of_what_is_not_completed(desk) -> None:

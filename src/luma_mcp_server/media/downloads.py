@@ -138,7 +138,7 @@ class Downloads:
         return bytes(data)
 
     async def picture(self, source: str, most_bytes: int) -> tuple[bytes, str]:
-        """A preview picture by its link or file, scaled down if it has more bytes than that, and its MIME type."""
+        """A preview picture by its link or file, at most so large, and its MIME type."""
         if source.startswith("http"):
             async with self._open(source) as response:
                 data = await response.aread()
@@ -254,7 +254,7 @@ def _scaled_down(data: bytes, most_bytes: int) -> bytes:
         picture = Image.open(BytesIO(data)).convert("RGB")
     except (OSError, Image.DecompressionBombError) as error:
         raise LumaServerError(f"The picture could not be read ({type(error).__name__}). Call again.") from error
-    for side in (1024, 768, 512, 384, 256):
+    for side in (1568, 1280, 1024, 768, 512, 384, 256):
         picture.thumbnail((side, side))
         out = BytesIO()
         picture.save(out, "JPEG", quality=85)

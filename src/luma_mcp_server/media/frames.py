@@ -68,6 +68,15 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
     )
 
 
+def spread(source: Path | bytes, shown: str, count: int) -> list[tuple["Image", float]]:
+    """So many frames of a video, evenly spread, with their times in seconds. It blocks: call it in a worker thread."""
+    with _opened(source, shown) as container:
+        clip = _measured(container, shown)
+        wanted = [clip.seconds * (number + 0.5) / count for number in range(count)]
+        found = [_frame(container, at_s, 0.5 / clip.rate) for at_s in wanted]
+    return [(picture, at_s) for picture, at_s in found if picture is not None]
+
+
 def _opened(source: LocalFile | Path | bytes, shown: str) -> Any:
     import av
 

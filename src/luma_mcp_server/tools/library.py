@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
+import anyio.to_thread
 from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
 from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, WasDeleted, refuse
+from ..media.frames import INSTALL, can_read, spread
 from ..media.references import UUID
+from ..media.sheet import MOST_BYTES, Row, contact_sheet, opened
 from ..models import PURCHASE_PREFIX, Deleted, Generation, GenerationList, State, Waited, plain_text
 from .call import Call
 from .results import present, unknown_result, wait_for
@@ -22,8 +25,6 @@ GenerationId = Annotated[str, Field(description="Its id or link")]
 
 _PAGE, _MOST_PAGES = 100, 10
 _LONGEST_PROMPT = 200
-_PREVIEW_BYTES = 700_000
-"""Of all pictures together: Claude Desktop drops results above 1 MB, and base64 adds a third."""
 
 
 async def get_generation(call: Call, generation_id: GenerationId) -> Generation:
@@ -283,27 +284,51 @@ async def download_generation(
 async def preview_generations(
     call: Call,
     generation_ids: Annotated[list[str], Field(description="At most 9", min_length=1, max_length=9)],
+    frames: Annotated[int, Field(description="Of each video", ge=1, le=9)] = 4,
 ) -> CallToolResult:
-    """See completed generations: the image, or the picture that Luma made of the video. Free."""
-    services, content = call.services, list[ImageContent | TextContent]()
-    for text in dict.fromkeys(text.strip() for text in generation_ids):
-        generation = await _completed(call, text)
-        shown = services.downloads.find(generation)
-        layers = [one.url for one in generation.outputs or () if generation.type == "image"]
-        url = generation.thumbnail_url or generation.image_url or next(iter(layers), None)
-        if layers and shown.file_path:
-            url = shown.file_path  # all of them together
-        if url is None:
-            raise LumaServerError(
-                f"Luma made no picture of {generation.generation_id}. Nothing is lost: get_generation has its link."
-            )
-        data, mime_type = await services.downloads.picture(url, _PREVIEW_BYTES // len(generation_ids))
-        content.append(ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type))
-        what = "still of video" if generation.type == "video" else "image"
-        words = f"{what} {generation.generation_id}; get_generation gives its links"
-        content.append(TextContent(type="text", text=words))
-    # No structured content: clients that prefer it would drop the pictures.
-    return CallToolResult(content=list(content))
+    """See completed generations in one picture, to check or compare them. Free."""
+    names = list(dict.fromkeys(text.strip() for text in generation_ids))
+    shown = [call.services.downloads.find(await _completed(call, name)) for name in names]
+    call.say("looking at it")
+    if len(shown) == 1 and (shown[0].type != "video" or not can_read()):
+        data, mime_type = await call.services.downloads.picture(_still(shown[0]), MOST_BYTES)
+    elif not can_read():
+        raise LumaServerError(f"Several generations in one picture, and frames of videos, need more. {INSTALL}.")
+    else:
+        rows = [await _row_of(call, one, number, frames) for number, one in enumerate(shown, 1)]
+        data, mime_type = await anyio.to_thread.run_sync(contact_sheet, rows), "image/jpeg"
+    picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
+    numbered = ", ".join(f"{number} = {one.generation_id}" for number, one in enumerate(shown, 1))
+    words = numbered if len(shown) > 1 else f"{shown[0].type} {shown[0].generation_id}"
+    text = TextContent(type="text", text=f"{words}; get_generation gives links")
+    # No structured content: clients that prefer it would drop the picture.
+    return CallToolResult(content=[picture, text])
+
+
+def _still(generation: Generation) -> str:
+    """Where the picture of a generation is: the image, all layers together, or Luma's own still of a video."""
+    layers = [one.url for one in generation.outputs or () if generation.type == "image"]
+    whole = generation.file_path if layers else None
+    source = whole or generation.thumbnail_url or generation.image_url or next(filter(None, layers), None)
+    if source is None:
+        raise LumaServerError(
+            f"Luma made no picture of {generation.generation_id}. Nothing is lost: get_generation has its link. "
+            f"{INSTALL}, to see frames of it."
+        )
+    return source
+
+
+async def _row_of(call: Call, generation: Generation, number: int, frames: int) -> Row:
+    """A generation in a contact sheet."""
+    downloads, name = call.services.downloads, str(generation.generation_id)
+    label = f"{number}  {generation.prompt or name}"[:90]
+    if generation.type != "video":
+        data, _ = await downloads.picture(_still(generation), MOST_BYTES)
+        return Row(label, [(await anyio.to_thread.run_sync(opened, data), "")])
+    path = Path(generation.file_path) if generation.file_path else None
+    source = path or await downloads.content(generation.video_url or "", name)
+    found = await anyio.to_thread.run_sync(spread, source, name, frames)
+    return Row(label, [(picture, f"{at_s:.1f} s") for picture, at_s in found])
 
 
 async def _completed(call: Call, text: str) -> Generation:
