@@ -66,6 +66,10 @@ class Server:
                 self._answers[message["id"]] = message["result"]
         return self._answers.pop(number)
 
+    def has_answered(self, number: int) -> bool:
+        """Whether the answer to a request came before one that was waited for."""
+        return number in self._answers
+
     def ask(self, method: str, **params: Any) -> Any:
         """Send a request and wait for its result."""
         return self.answer(self.send(method, **params))

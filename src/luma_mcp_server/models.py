@@ -238,11 +238,6 @@ def media_in(request: Request) -> Iterator[Media]:
                 yield one
 
 
-def files_in(request: Request) -> tuple[str, ...] | None:
-    """The local files that a request sends, or parts of which; None without any."""
-    return tuple(media.file.path for media in media_in(request) if media.file) or None
-
-
 class Output(Value):
     """One of several results of a generation.
 
@@ -262,6 +257,17 @@ class Output(Value):
     bounds: dict[str, int] | None = None
 
 
+class FileFacts(Value):
+    """What a saved file says of itself; an image has no seconds, frame rate (`fps`) or sound."""
+
+    width: int
+    height: int
+    seconds: float | None = None
+    fps: float | None = None
+    codec: str
+    sound: bool | None = None
+
+
 class Generation(Value):
     """One generation, as every tool shows it. Absent fields are left out.
 
@@ -271,6 +277,7 @@ class Generation(Value):
         operation: the name of the tool that makes such a thing.
         outputs: all results where there are several; layers from front to back.
         file_path: the saved file; of layers, the picture that they make together.
+        media: what that file says of itself, where the call has saved or found it and the `media` extra can read it.
         estimated_cost_usd: the published price.
         reused: an earlier purchase of the same call: this one cost nothing.
         arguments: those that it was bought with, sources as ids.
@@ -298,6 +305,7 @@ class Generation(Value):
     outputs: tuple[Output, ...] | None = None
     url_expires_at: datetime | None = None
     file_path: str | None = None
+    media: FileFacts | None = None
     failure_code: str | None = None
     failure_reason: str | None = None
     charged: Literal["yes", "no", "unknown"] | None = None
@@ -390,11 +398,3 @@ class Waited(Value):
     generations: tuple[Generation, ...]
     finished: bool
     next_step: str | None = None
-
-
-class Deleted(Value):
-    """The ids of generations that were deleted, and those that were not, each with the reason in its warnings."""
-
-    deleted: tuple[str, ...]
-    failed: tuple[Generation, ...] | None = None
-    sandbox: bool | None = None

@@ -13,12 +13,12 @@ from mcp.client.session import ClientRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 
-from luma_mcp_server.models import Deleted
 from luma_mcp_server.sandbox import SANDBOX_KEY
 from luma_mcp_server.schema import StrictTool
 from luma_mcp_server.settings import Settings
 from luma_mcp_server.tools.call import GRACE_S, Call, open_call
 from luma_mcp_server.tools.confirmation import confirm_price
+from luma_mcp_server.tools.library import Deleted
 from luma_mcp_server.tools.services import Services, utc_now
 
 pytestmark = pytest.mark.anyio

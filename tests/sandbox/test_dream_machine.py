@@ -3,6 +3,7 @@
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpx
 import lumaai
 import pytest
 
@@ -282,3 +283,19 @@ async def test_a_link_of_ours_that_has_expired_fails_like_an_unreadable_file(stu
     studio.clock.now += 3601
     failed = await studio.finished(await studio.luma.generations.video.modify(**MODIFY | {"media": {"url": link}}))
     assert (failed.state, failed.failure_reason) == ("failed", "Failed to read user input frames")
+
+
+async def test_a_file_is_served_from_any_byte_on_while_it_is_still_the_same(studio: Studio) -> None:
+    link = (await studio.video()).assets.video
+    whole = await studio.http.get(link)
+    etag, size = whole.headers["etag"], len(whole.content)
+
+    async def rest(**headers: str) -> httpx.Response:
+        return await studio.http.get(link, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    part = await rest(range="bytes=1000-", if_range=etag)
+    assert (part.status_code, part.content) == (206, whole.content[1000:])
+    assert part.headers["content-range"] == f"bytes 1000-{size - 1}/{size}"
+    changed = await rest(range="bytes=1000-", if_range='"another"')
+    assert (changed.status_code, changed.content) == (200, whole.content)
+    assert (await rest(range=f"bytes={size}-")).status_code == 416

@@ -94,6 +94,8 @@ def test_without_the_media_extra_what_needs_it_says_how_to_get_it(serve, server,
     )
     clip = server.call("generate_video", prompt="a kite", resolution="360p")["generation_id"]
 
+    assert "media" in server.call("download_generation", generation_id=clip)
+    assert "media" not in bare.call("download_generation", generation_id=clip)
     said = bare.refusal("generate_video", prompt="it goes on", start_image=clip)
     assert "this installation can't cut frames out of one. Nothing was sent." in said
     assert "uvx --with 'luma-mcp-server[media]' luma-mcp-server" in said

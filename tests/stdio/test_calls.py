@@ -1,5 +1,7 @@
 """Calls that are given up, and two servers that do the same work at once."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from dirty_equals import IsPartialDict
@@ -60,3 +62,15 @@ def test_two_servers_that_wait_for_the_same_clip_both_get_a_whole_file(serve, re
     assert {path.suffix for path in files} == {".mp4"}
     assert {path.read_bytes() for path in files} == {whole}
     assert len(world.posts("for both")) == 1
+
+
+def test_a_download_whose_connection_is_cut_is_taken_up_again(server, world) -> None:
+    made = server.call("generate_video", prompt="cut off twice", resolution="540p", wait_s=0)
+    world.fault(kind="cut", method="GET", path="/media/", times=2)
+
+    waited = server.call("wait_for_generations", generation_ids=[made["generation_id"]])
+
+    [generation] = waited["generations"]
+    whole = httpx.get(generation["video_url"], trust_env=False).content
+    assert Path(generation["file_path"]).read_bytes() == whole
+    assert generation["media"] == IsPartialDict(seconds=5.0, codec="h264")

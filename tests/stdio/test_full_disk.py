@@ -1,5 +1,7 @@
 """A disk that is full for a while, as one process sees it: a limit on the size of the files that it writes."""
 
+from pathlib import Path
+
 import pytest
 
 resource = pytest.importorskip("resource", reason="Windows has no such limits")
@@ -24,3 +26,18 @@ def test_nothing_is_bought_while_the_disk_is_full(serve, world) -> None:
     limit_files(server, resource.RLIM_INFINITY)
     made = server.call("generate_image", prompt="a picture too many")
     assert made["warnings"] == ["Not saved: saving is off."]
+
+
+def test_a_file_that_does_not_fit_on_the_disk_leaves_nothing_behind(serve) -> None:
+    server = serve(PYTHONDONTWRITEBYTECODE="1", LUMA_MCP_SAVE="off")
+    made = server.call("generate_image", prompt="larger than what is left")
+    limit_files(server, 1000)
+
+    said = server.refusal("download_generation", generation_id=made["generation_id"])
+
+    assert f"could not be written to {server.home / 'Luma'} (File too large)" in said
+    assert "LUMA_MCP_OUTPUT_DIR" in said
+    assert list((server.home / "Luma").iterdir()) == []
+    limit_files(server, resource.RLIM_INFINITY)
+    saved = server.call("download_generation", generation_id=made["generation_id"])
+    assert Path(saved["file_path"]).exists()

@@ -39,7 +39,7 @@ def test_work_of_all_kinds_leaves_no_secret_behind(serve, world, record) -> None
     server.refusal("extend_video", generation_id=link, prompt="a lake")
     server.refusal("get_generation", generation_id="https://cdn.example.com/a.mp4?Expires=1&Signature=x")
     server.refusal("generate_image", prompt="a lake", style_ref="ftp://cdn.example.com/a.mp4?Expires=1&Signature=x")
-    world.fault(method="GET", path="/media/", kind="status", status=403, detail=link)
+    world.fault(method="GET", path="/media/", kind="status", status=403, detail=link, times=2)
     server.refusal("download_generation", generation_id=name, filename="denied")
     world.fault(method="GET", path="/media/", kind="redirect", detail="http://10.0.0.1/a.mp4?Expires=1&Signature=x")
     server.refusal("download_generation", generation_id=name, filename="led astray")

@@ -3,8 +3,8 @@
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -17,10 +17,10 @@ import httpx
 from ..errors import InvalidRequest, LumaServerError
 from ..models import Generation, Output
 from .layers import put_together
+from .links import MB, LinkFailed, Links, Renew, Say
 from .local_files import HEAD_BYTES, media_type
-from .references import IMAGE_ENDINGS, VIDEO_ENDINGS, is_public
+from .references import IMAGE_ENDINGS, VIDEO_ENDINGS
 
-_MOST_BYTES = 2 * 1024**3
 _MOST_CLIP_BYTES = 200 * 1024**2
 
 _ENDINGS = {
@@ -44,10 +44,20 @@ _FORBIDDEN = re.compile(
 
 
 class Downloads:
-    """The finished files of one server, saved in `folder`. Links to `own_host` may be http: the API runs there."""
+    """The finished files of one server, saved in `folder`.
 
-    def __init__(self, http: Callable[[], httpx.AsyncClient], folder: Path | None, own_host: str | None) -> None:
-        self._http, self._folder, self._own_host = http, folder, own_host
+    Links to `own_host` may be http: the API runs there. `renew` asks for a generation whose link has expired.
+    """
+
+    def __init__(
+        self,
+        http: Callable[[], httpx.AsyncClient],
+        folder: Path | None,
+        own_host: str | None,
+        renew: Callable[[str], Awaitable[Generation]],
+    ) -> None:
+        self._folder, self._renew = folder, renew
+        self._links = Links(http, own_host)
         # Generations that are being saved under their own names: other calls wait for the file.
         self._saving: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
@@ -65,7 +75,7 @@ class Downloads:
         if self._folder is None:
             return None
         files = sorted((*self._folder.glob(f"*-{generation_id}.*"), *self._folder.glob(f"*-{generation_id}-all.png")))
-        return next((path for path in files if path.suffix[1:] in _ENDINGS.values()), None)
+        return next((path for path in files if path.suffix[1:] in _ENDINGS.values() and path.is_file()), None)
 
     def find(self, generation: Generation) -> Generation:
         """A generation with the files that were saved under its own name."""
@@ -84,20 +94,21 @@ class Downloads:
         outputs = [one.model_copy(update={"file_path": file_of(number, one)}) for number, one in numbered]
         return generation.replace(file_path=file_path, outputs=tuple(outputs))
 
-    async def save(self, generation: Generation, filename: str | None = None) -> Generation:
+    async def save(self, generation: Generation, filename: str | None = None, say: Say = lambda _: None) -> Generation:
         """Save a completed generation, and say where; of several results each has a file of its own.
 
         Without a `filename` the name ends in the generation's id, so that it is downloaded only once and the file can
-        stand for the generation.
+        stand for the generation. `say` is told how far the download is.
         """
         stem = _chosen_stem(filename) if filename else _own_stem(generation)
+        save, renew = partial(self._save, once=not filename, say=say), partial(self._new_link, generation.generation_id)
         if generation.outputs is None:
-            return generation.replace(file_path=str(await self._save(generation.url, stem, once=not filename)))
+            return generation.replace(file_path=str(await save(generation.url, stem, renew)))
         outputs: list[Output] = []
         for number, output in enumerate(generation.outputs, 1):
             label = re.sub(r"\W+", "-", output.label or "").strip("-")
             name = stem if output.url == generation.url else f"{stem}-{number:02}{label and '-'}{label}"
-            path = await self._save(output.url, name, once=not filename)
+            path = await save(output.url, name, partial(renew, number))
             outputs.append(output.model_copy(update={"file_path": str(path)}))
         file_path = next((one.file_path for one in outputs if one.url == generation.url), None)
         if file_path is None and self._folder:
@@ -106,7 +117,12 @@ class Downloads:
             )
         return generation.replace(file_path=file_path, outputs=tuple(outputs))
 
-    async def _save(self, url: str | None, stem: str, *, once: bool) -> Path:
+    async def _new_link(self, generation_id: str | None, number: int | None = None) -> str | None:
+        """A fresh link to a generation's file, or to that of its results which has this number."""
+        generation = await self._renew(str(generation_id))
+        return generation.outputs[number - 1].url if generation.outputs and number else generation.url
+
+    async def _save(self, url: str | None, stem: str, renew: Renew, *, once: bool, say: Say) -> Path:
         if self._folder is None:
             raise LumaServerError("LUMA_MCP_OUTPUT_DIR is not an absolute path. Correct it; until then use the link.")
         if url is None:
@@ -115,9 +131,9 @@ class Downloads:
         try:
             await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
             if not once:
-                return await self._fetch(url, path, once=False)
+                return await self._fetch(url, path, renew, say, once=False)
             async with self._saving.setdefault(stem, anyio.Lock()):
-                return _existing(path) or await self._fetch(url, path, once=True)
+                return _existing(path) or await self._fetch(url, path, renew, say, once=True)
         except OSError as error:
             raise LumaServerError(
                 f"The file could not be written to {self._folder} ({error.strerror or type(error).__name__}). Free up "
@@ -128,19 +144,19 @@ class Downloads:
         """What a link to a clip leads to; in errors it is called `shown`."""
         data = bytearray()
         try:
-            async with self._open(url) as response:
+            async with self._links.open(url) as response:
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > _MOST_CLIP_BYTES:
                         raise InvalidRequest(f"{shown} is larger than 200 MB. Nothing was bought. Use a shorter clip.")
-        except _LinkFailed as error:
+        except LinkFailed as error:
             raise LumaServerError(f"{shown} could not be downloaded ({error.why}). Check its link.") from error
         return bytes(data)
 
     async def picture(self, source: str, most_bytes: int) -> tuple[bytes, str]:
         """A preview picture by its link or file, at most so large, and its MIME type."""
         if source.startswith("http"):
-            async with self._open(source) as response:
+            async with self._links.open(source) as response:
                 data = await response.aread()
         else:
             data = await anyio.Path(source).read_bytes()
@@ -151,22 +167,17 @@ class Downloads:
             return data, mime_type
         return await anyio.to_thread.run_sync(_scaled_down, data, most_bytes), "image/jpeg"
 
-    async def _fetch(self, url: str, path: Path, *, once: bool) -> Path:
+    async def _fetch(self, url: str, path: Path, renew: Renew, say: Say, *, once: bool) -> Path:
         """Download a file to a path whose ending its content decides.
 
         With `once` a file of that name is this one: another server may be saving it as well.
         """
-        # Not from `tempfile`: it makes files that only their owner may read, and the saved file would be one.
-        part = path.with_name(f"{path.name}-{secrets.token_hex(4)}.part")
-        head, written = b"", 0
+        part = _part(path)
         try:
-            async with self._open(url) as response, await anyio.open_file(part, "xb") as file:
-                async for chunk in response.aiter_bytes():
-                    head += chunk[: HEAD_BYTES - len(head)]
-                    written += len(chunk)
-                    if written > _MOST_BYTES:
-                        raise LumaServerError("The file is larger than 2 GiB, so it was not saved. Use the link.")
-                    await file.write(chunk)
+            with await anyio.to_thread.run_sync(part.open, "x+b", MB) as file:
+                await self._links.fetch(url, file, renew, say)
+                file.seek(0)
+                head = file.read(HEAD_BYTES)
             beside = (ending for mark, ending in _SIDECARS.items() if head.startswith(mark))
             ending = _ENDINGS.get(media_type(head) or "") or next(beside, None)
             if ending is None:
@@ -176,29 +187,11 @@ class Downloads:
         finally:
             part.unlink(missing_ok=True)
 
-    @asynccontextmanager
-    async def _open(self, url: str) -> AsyncIterator[httpx.Response]:
-        try:
-            async with self._http().stream("GET", url, follow_redirects=True) as response:
-                hops = [hop.url for hop in (*response.history, response)]
-                if not all(
-                    hop.host == self._own_host or (hop.scheme == "https" and is_public(hop.host)) for hop in hops
-                ):
-                    raise _LinkFailed("it leads to an address that is not public https")
-                if not response.is_success:
-                    raise _LinkFailed(f"HTTP {response.status_code}")
-                yield response
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _LinkFailed(type(error).__name__) from error
 
-
-class _LinkFailed(LumaServerError):
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"The file could not be downloaded from Luma's link ({why}); it may have expired. Nothing is lost: "
-            "download_generation uses a new one."
-        )
-        self.why = why
+def _part(path: Path) -> Path:
+    """Where a file is written until it is whole; opened with `x`, so that nothing that is there is written to."""
+    # Not from `tempfile`: it makes files that only their owner may read, and the saved file would be one.
+    return path.with_name(f"{path.name}-{secrets.token_hex(4)}.part")
 
 
 def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
@@ -207,9 +200,13 @@ def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
         return str(there)
     if (picture := put_together(layers)) is None:
         return None
-    part = stem.with_name(f"{stem.name}-{secrets.token_hex(4)}.part")
-    part.write_bytes(picture)
-    return str(part.rename(_free(stem, "png")))
+    part = _part(stem)
+    try:
+        with part.open("xb") as file:
+            file.write(picture)
+        return str(part.rename(_free(stem, "png")))
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _chosen_stem(filename: str) -> str:
@@ -234,7 +231,10 @@ def _own_stem(generation: Generation) -> str:
 def _existing(path: Path) -> Path | None:
     """The file of that name, whatever its ending."""
     endings = (path.with_name(f"{path.name}.{ending}") for ending in (*_ENDINGS.values(), *_SIDECARS.values()))
-    return next(filter(Path.is_file, endings), None)
+    there = next(filter(os.path.lexists, endings), None)
+    if there and not there.is_file():  # a second file beside it would be saved again and again
+        raise LumaServerError(f"{there} is not a file, so nothing was saved. Move it away; until then use the link.")
+    return there
 
 
 def _free(path: Path, ending: str) -> Path:

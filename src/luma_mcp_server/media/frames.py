@@ -1,4 +1,4 @@
-"""Frames of videos as images, and how long and how fast a video is. Needs the `media` extra (av and Pillow)."""
+"""Frames of videos as images, and what files say of themselves. Needs the `media` extra (av and Pillow)."""
 
 import base64
 import hashlib
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import refuse
-from ..models import LocalFile
+from ..models import FileFacts, LocalFile
+from .references import IMAGE_ENDINGS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +40,36 @@ def measure(file: LocalFile, shown: str) -> Clip:
     """How long and how fast a video is. It blocks: call it in a worker thread."""
     with _opened(file, shown) as container:
         return _measured(container, shown)
+
+
+def facts(path: Path) -> FileFacts:
+    """What a saved video or image says of itself. It blocks: call it in a worker thread.
+
+    Raises `InvalidRequest` if it can't be read.
+    """
+    if path.suffix[1:] in IMAGE_ENDINGS:
+        return _image_facts(path)
+    with _opened(path, path.name) as container:
+        clip, stream = _measured(container, path.name), container.streams.video[0]
+        return FileFacts(
+            width=stream.width,
+            height=stream.height,
+            seconds=round(clip.seconds, 3),
+            fps=round(clip.rate, 3),
+            codec=stream.codec_context.name,
+            sound=bool(container.streams.audio),
+        )
+
+
+def _image_facts(path: Path) -> FileFacts:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return FileFacts(width=picture.width, height=picture.height, codec=str(picture.format).lower())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a damaged PNG
+        raise refuse(f"{path.name} can't be read as an image ({type(error).__name__})", "Use another one.") from error
 
 
 def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, first: bool = False) -> LocalFile:

@@ -1,6 +1,7 @@
 """The tools for what was made: look at it, wait for it, keep it, delete it. None of them costs money."""
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,12 +15,12 @@ from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound,
 from ..media.frames import INSTALL, can_read, spread
 from ..media.references import UUID
 from ..media.sheet import MOST_BYTES, Row, contact_sheet, opened
-from ..models import PURCHASE_PREFIX, Deleted, Generation, GenerationList, State, Waited, plain_text
+from ..models import PURCHASE_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
 from .call import Call
 from .results import present, unknown_result, wait_for
 from .services import Services
 from .sources import resolve_id
-from .waiting import refresh, save, wait
+from .waiting import refresh, save, wait, with_facts
 
 GenerationId = Annotated[str, Field(description="Its id or link")]
 
@@ -56,6 +57,7 @@ async def wait_for_generations(
     names = list(dict.fromkeys(text.strip() for text in generation_ids))
     found: dict[str, Generation] = {}
     failed: dict[str, LumaServerError] = {}
+    say = call.say if len(names) == 1 else lambda _: None  # of several, how many have finished says more
 
     def progress() -> str:
         finished = sum(one.finished for one in found.values())
@@ -63,7 +65,7 @@ async def wait_for_generations(
 
     async def follow(number: int, name: str) -> None:
         try:
-            found[name] = await _follow(call, name, f"generation_ids[{number}]")
+            found[name] = await _follow(call, name, f"generation_ids[{number}]", say)
         except LumaServerError as error:  # one bad id must not end the wait for the others
             failed[name] = error
 
@@ -104,12 +106,12 @@ def _unavailable(name: str, error: LumaServerError, state: str | None = None) ->
     )
 
 
-async def _follow(call: Call, name: str, parameter: str) -> Generation:
+async def _follow(call: Call, name: str, parameter: str, say: Callable[[Callable[[], str]], None]) -> Generation:
     found = await _find(call, name, parameter, call.answer_until)
     if isinstance(found, Generation):
         return found
     usual = await call.expect(found)
-    generation = await save(call, await wait(call, found), call.answer_until)
+    generation = await save(call, await wait(call, found), call.answer_until, say)
     return generation.replace(expected_s=round(usual)) if usual and not generation.finished else generation
 
 
@@ -217,6 +219,14 @@ def _row(generation: Generation) -> Generation:
     )
 
 
+class Deleted(Value):
+    """The ids of generations that were deleted, and those that were not, each with the reason in its warnings."""
+
+    deleted: tuple[str, ...]
+    failed: tuple[Generation, ...] | None = None
+    sandbox: bool | None = None
+
+
 async def delete_generations(
     call: Call,
     generation_ids: Annotated[list[str], Field(description="At most 50", min_length=1, max_length=50)],
@@ -266,10 +276,10 @@ async def download_generation(
     services = call.services
     services.settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_OUTPUT_DIR")
     generation = await _completed(call, generation_id)
-    call.say("downloading")
+    call.say("saving")
     saved = None
     with anyio.CancelScope(deadline=call.limit):
-        saved = await services.downloads.save(generation, filename)
+        saved = await services.downloads.save(generation, filename, call.say)
     if saved is None:
         raise LumaServerError(
             f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S) and was given up. "
@@ -278,7 +288,7 @@ async def download_generation(
     name = Path(saved.file_path or "").name
     renamed = bool(filename and name) and filename not in (name, name.rpartition(".")[0])
     why = f"Saved as {name}: the content sets the extension, and no file is overwritten."
-    return present(services, saved, warnings=(why,) if renamed else ())
+    return present(services, await with_facts(saved), warnings=(why,) if renamed else ())
 
 
 async def preview_generations(

@@ -18,7 +18,7 @@ from ..errors import (
     moderation_advice,
     refuse,
 )
-from ..models import MAX_JOB_AGE_S, Generation, MediaType, Quote, Request, dollars, files_in, media_in, rounded
+from ..models import MAX_JOB_AGE_S, Generation, MediaType, Quote, Request, dollars, media_in, rounded
 from ..poller import first_gap
 from ..pricing import assumed, estimate, upper_bound
 from ..purchases import PurchaseResult
@@ -109,7 +109,7 @@ async def buy(
             warnings = (*warnings, await _bought_before(services, result.purchase))
     else:
         more["also_running"] = await _also_running(services, result.purchase)
-        more["files_sent"] = files_in(request)
+        more["files_sent"] = _files_in(request)
         if why:
             warnings = (*warnings, f"{why}, {dollars(max_usd)}.")
     return await _outcome(call, result, warnings, more)
@@ -198,7 +198,7 @@ async def _quote(
         allowed=(left is None or counts <= left) and (not asks or can_ask(call) or not settings.confirm_is_cap),
         asks_user=asks and can_ask(call),
         arguments=purchase.arguments,
-        files_sent=files_in(request),
+        files_sent=_files_in(request),
         generation_id=earlier.purchase.generation_id if earlier else None,
         request_id=earlier.purchase.id if earlier and not earlier.purchase.generation_id else None,
         sandbox=settings.sandbox or None,
@@ -246,11 +246,16 @@ async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...]
         services.purchases.unkept.discard(purchase.id)
         raise failed(generation)
     call.say("saving")
-    generation = await save(call, generation, call.wait_until)
+    generation = await save(call, generation, call.wait_until, call.say)
     if generation.file_path:
         services.purchases.unkept.discard(purchase.id)
     expected = round(usual) if usual and not generation.finished else None
     return present(services, generation, warnings=warnings, expected_s=expected, **more)
+
+
+def _files_in(request: Request) -> tuple[str, ...] | None:
+    """The local files that a request sends, or parts of which; None without any."""
+    return tuple(media.file.path for media in media_in(request) if media.file) or None
 
 
 async def _running(services: Services) -> list[Purchase]:

@@ -134,7 +134,7 @@ class Services:
         """Finished files on their way to disk."""
         from ..media.downloads import Downloads
 
-        return Downloads(lambda: self.http, self.settings.output_dir, self.own_host)
+        return Downloads(lambda: self.http, self.settings.output_dir, self.own_host, self.purchases.get)
 
     @cached_property
     def local_files(self) -> LocalFiles:

@@ -1,11 +1,14 @@
 """Waiting for a generation as long as a call may, and saving its file."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
-from ..errors import LumaServerError, NotFound
+from ..errors import InvalidRequest, LumaServerError, NotFound
+from ..media.frames import can_read, facts
 from ..models import Generation
 from ..purchases.purchase import Purchase
 from .call import Call
@@ -55,24 +58,40 @@ async def refresh(services: Services, purchases: Iterable[Purchase]) -> None:
                     tasks.start_soon(ask, purchase.generation_id)
 
 
-async def save(call: Call, generation: Generation, until: float) -> Generation:
+async def save(
+    call: Call, generation: Generation, until: float, say: Callable[[Callable[[], str]], None]
+) -> Generation:
     """The generation with its file, saved by a point of the loop's clock; a failure becomes a warning."""
     settings, downloads = call.services.settings, call.services.downloads
     if not settings.save or generation.state != "completed":
         return generation
     found, warning = downloads.find(generation), f"There was no time left to save the file. {_again(generation)}"
     if all(one.file_path for one in found.outputs or (found,)):
-        return found
+        return await with_facts(found)
     if wrong := settings.wrong("LUMA_MCP_SAVE"):
         return _warned(generation, f"{wrong} Until then no file is saved.")
     with anyio.CancelScope(deadline=until):
         try:
-            return await downloads.save(generation)
+            found, warning = await downloads.save(generation, say=say), ""
         except LumaServerError as error:
             warning = str(error)
         except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
             warning = f"The file was not saved ({type(error).__name__}). {_again(generation)}"
-    return _warned(found, warning)
+    return _warned(found, warning) if warning else await with_facts(found)
+
+
+async def with_facts(generation: Generation) -> Generation:
+    """The generation with what its saved file says of itself, or with a warning if that can't be read.
+
+    Only calls that save do this: others answer too often to open the file each time.
+    """
+    if not generation.file_path or not can_read():
+        return generation
+    try:
+        found = await anyio.to_thread.run_sync(facts, Path(generation.file_path), abandon_on_cancel=True)
+    except InvalidRequest:
+        return _warned(generation, "The file was saved, but can't be read. Compare it with the link before you use it.")
+    return generation.replace(media=found)
 
 
 def _again(generation: Generation) -> str:
