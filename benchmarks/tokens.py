@@ -107,9 +107,9 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
     key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "HOME": home}
     agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
     for name, target, environ in (
-        ("no key", 3600, {}),
-        ("both keys", 3600, key | agents),
-        ("Dream Machine key", 2850, key),
+        ("no key", 3700, {}),
+        ("both keys", 3700, key | agents),
+        ("Dream Machine key", 2950, key),
         ("Agents key", 2800, agents),
     ):
         async with connected(environ) as client:
@@ -122,7 +122,7 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         async with connected({**key, "LUMA_MCP_JOURNAL": f"{home}/{wait_s}.sqlite3"}) as client:
             result = await client.call_tool("generate_video", {"prompt": PROMPT, "wait_s": wait_s})
             made = {name: value for name, value in json.loads(text_of(result)).items() if not name.endswith("_url")}
-            note(f"{made['state']} video without links", 300, compact(made))
+            note(f"{made['state']} video without links", 330, compact(made))
     async with connected(key) as client:
         for number in range(10):
             sdk.generations.create(model="ray-2", prompt=f"{PROMPT[:198]}{number:02}", resolution="720p", duration="5s")

@@ -27,15 +27,18 @@ def enhance_prompt(idea: str) -> str:
 
 
 def storyboard(idea: str, shots: str = "4") -> str:
-    """Plan a sequence of shots that fit together."""
+    """Plan a sequence of shots that fit together, and make a film of them."""
     return (
-        f"Plan a sequence of {shots} shots for Luma, 5 seconds each: {idea}\n\n"
+        f"Plan a film of {shots} shots for Luma, 5 seconds each: {idea}\n\n"
         "First write down what stays the same in every shot: the look of the characters, the place, the light, the "
         "style, the aspect ratio. Then give a table: number, prompt (40 to 90 words, with what stays the same written "
-        "out each time), how the shot begins (from text; from an image; extend_video of the shot before, where the "
-        "action goes on), camera motion, price (dry_run=true tells it). Add up the prices, and show me all of it. "
-        "Buy nothing before I agree. Then make the shots in order, and use wait_for_generations for those that run "
-        "side by side."
+        "out each time), how the shot begins (from text; from an image; with ray-3.2 where the shot before ended, by "
+        "that clip's id as start_image; extend_video of the shot before, where the action goes on), camera motion, "
+        "price (dry_run=true tells it). Add up the prices, and show me all of it. Buy nothing before I agree.\n\n"
+        "Then make the shots in order, since one that begins where another ended needs that clip first; use "
+        "wait_for_generations for those that run side by side. Look at each with preview_generations, and show me what "
+        "does not fit before you make it again. Once I like the shots, join them with join_videos (transition="
+        "crossfade where place or time changes), and give me the file_path of the film."
     )
 
 

@@ -16,7 +16,7 @@ from .pricing import default_price
 from .prompts import add_prompts_and_resources
 from .schema import StrictTool
 from .settings import Settings
-from .tools import account, create, create_images, library
+from .tools import account, create, create_images, films, library
 from .tools.call import open_call
 from .tools.services import Services, utc_now
 from .tools.tasks import Tasks
@@ -36,6 +36,7 @@ _PAID = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 _SAVES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 _DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
+_JOINS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 
 _TOOLS = (
     (create.generate_video, "Generate a video", _PAID),
@@ -54,6 +55,7 @@ _TOOLS = (
     (library.delete_generations, "Delete generations", _DELETES),
     (library.download_generation, "Download a generation", _SAVES),
     (library.preview_generations, "Preview generations", _READS),
+    (films.join_videos, "Join videos into a film", _JOINS),
     (account.list_models, "List models and prices", _READS),
     (account.list_camera_motions, "List camera motions", _READS),
     (account.get_account, "Account and balance", _READS),

@@ -22,7 +22,7 @@ def test_what_this_api_can_not_do_is_not_listed(server) -> None:
     tools = server.result(server.ask("tools/list"))["tools"]
 
     names = {tool["name"] for tool in tools}
-    assert len(names) == 15
+    assert len(names) == 16
     assert not names & {"interpolate_videos", "upscale_video", "add_audio", "delete_generations"}
 
 
@@ -99,6 +99,8 @@ def test_without_the_media_extra_what_needs_it_says_how_to_get_it(serve, server,
     said = bare.refusal("generate_video", prompt="it goes on", start_image=clip)
     assert "this installation can't cut frames out of one. Nothing was sent." in said
     assert "uvx --with 'luma-mcp-server[media]' luma-mcp-server" in said
+    said = bare.refusal("join_videos", sources=[clip, clip])
+    assert "can't join videos. Start this server with its media extra: uvx --with 'luma-mcp-server[media]'" in said
     layers = bare.call("extract_layers", source="https://example.com/lake.jpg")
     assert all(Path(one["file_path"]).exists() for one in layers["outputs"])
     assert "file_path" not in layers

@@ -41,3 +41,18 @@ def test_a_file_that_does_not_fit_on_the_disk_leaves_nothing_behind(serve) -> No
     limit_files(server, resource.RLIM_INFINITY)
     saved = server.call("download_generation", generation_id=made["generation_id"])
     assert Path(saved["file_path"]).exists()
+
+
+def test_nothing_is_left_of_a_film_for_which_there_is_no_room(serve) -> None:
+    server = serve(PYTHONDONTWRITEBYTECODE="1")
+    clips = [server.call("generate_video", prompt=prompt)["file_path"] for prompt in ("one", "two")]
+    kept = set((server.home / "Luma").iterdir())
+
+    for transition in ("cut", "crossfade"):
+        limit_files(server, 20_000)
+        said = server.refusal("join_videos", sources=clips, transition=transition)
+        limit_files(server, resource.RLIM_INFINITY)
+
+        assert f"could not be written to {server.home / 'Luma'} (File too large)" in said
+        assert set((server.home / "Luma").iterdir()) == kept
+    assert server.call("join_videos", sources=clips)["clips"] == 2

@@ -36,7 +36,7 @@ def test_a_client_of_any_version_can_list_and_call_tools(servers, world, version
         discovered = server.result(server.ask("server/discover"))
         assert MODERN in discovered["supportedVersions"]
 
-    assert len(server.result(server.ask("tools/list"))["tools"]) == 18
+    assert len(server.result(server.ask("tools/list"))["tools"]) == 19
     assert server.call("get_account")["apis"] == [IsPartialDict(key_accepted=True)]
     made = server.call("generate_image", prompt=f"a lake for {version}", wait_s=5)
     assert made["state"] == "completed"
@@ -106,7 +106,7 @@ def test_progress_carries_the_token_of_its_call(server, token: str | int) -> Non
 def test_a_server_outlives_junk(server, line: bytes) -> None:
     server.line(line)
 
-    assert len(server.result(server.ask("tools/list"))["tools"]) == 18
+    assert len(server.result(server.ask("tools/list"))["tools"]) == 19
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,12 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
         None,
         {},
     ),
+    "join_videos": (
+        {"sources": ["CLIP", "OTHER"], "filename": "film"},
+        "GET /media/OTHER/video.mp4",
+        None,
+        {"file_path": IsStr(regex=r".+film\.mp4"), "seconds": 10.0, "clips": 2, "reencoded": False},
+    ),
     "list_models": ({}, None, None, {"models": IsList(length=4), "prices": IsStr(regex="US dollars.+")}),
     "list_camera_motions": (
         {},
@@ -171,7 +177,7 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
 
 async def test_no_listed_tool_goes_uncalled(desk) -> None:
     assert [tool.name for tool in (await desk.client.list_tools()).tools] == list(CALLS)
-    assert len(CALLS) == 18
+    assert len(CALLS) == 19
 
 
 @pytest.mark.parametrize("tool", CALLS)

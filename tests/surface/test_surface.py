@@ -122,7 +122,7 @@ def test_annotations_say_what_a_tool_does() -> None:
         marks = tool.annotations
         assert marks is not None
         assert tool.title
-        assert marks.open_world_hint
+        assert marks.open_world_hint == (tool.name != "join_videos")
         kinds.setdefault((marks.read_only_hint, marks.destructive_hint, marks.idempotent_hint), set()).add(tool.name)
 
     assert kinds[False, True, True] == {"delete_generations"}
@@ -135,7 +135,7 @@ def test_annotations_say_what_a_tool_does() -> None:
         "list_camera_motions",
         "get_account",
     }
-    assert len(kinds[False, False, False]) == 10
+    assert len(kinds[False, False, False]) == 11
 
 
 def test_the_instructions_are_at_most_120_words() -> None:
@@ -188,6 +188,7 @@ MAY_IMPORT = {
     "tools.call": {"services"},
     **{f"tools.{one}": SHARED | PAID for one in PAID},
     **{f"tools.{one}": SHARED | PAID for one in ("create", "library", "account")},
+    "tools.films": SHARED | PAID | {"library"},
     "tools.tasks": SHARED | PAID | {"library"},
     "tools.create_images": SHARED | PAID | {"create"},
     "purchases": {"models", "errors"},

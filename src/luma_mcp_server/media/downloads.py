@@ -100,7 +100,7 @@ class Downloads:
         Without a `filename` the name ends in the generation's id, so that it is downloaded only once and the file can
         stand for the generation. `say` is told how far the download is.
         """
-        stem = _chosen_stem(filename) if filename else _own_stem(generation)
+        stem = chosen_stem(filename) if filename else _own_stem(generation)
         save, renew = partial(self._save, once=not filename, say=say), partial(self._new_link, generation.generation_id)
         if generation.outputs is None:
             return generation.replace(file_path=str(await save(generation.url, stem, renew)))
@@ -183,7 +183,7 @@ class Downloads:
             if ending is None:
                 raise LumaServerError("Luma's link did not lead to a video or image. get_generation gives a new one.")
             # Nothing is awaited from here on, so that no other call of this server takes the name.
-            return (_existing(path) if once else None) or part.rename(_free(path, ending))
+            return (_existing(path) if once else None) or part.rename(free_name(path, ending))
         finally:
             part.unlink(missing_ok=True)
 
@@ -204,12 +204,12 @@ def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
     try:
         with part.open("xb") as file:
             file.write(picture)
-        return str(part.rename(_free(stem, "png")))
+        return str(part.rename(free_name(stem, "png")))
     finally:
         part.unlink(missing_ok=True)
 
 
-def _chosen_stem(filename: str) -> str:
+def chosen_stem(filename: str) -> str:
     """A name that the user chose, without the ending, which the content decides."""
     name = filename.strip()
     stem, dot, ending = name.rpartition(".")
@@ -237,7 +237,7 @@ def _existing(path: Path) -> Path | None:
     return there
 
 
-def _free(path: Path, ending: str) -> Path:
+def free_name(path: Path, ending: str) -> Path:
     """A name that is not taken: nothing is ever overwritten."""
     names = (path.name if number == 1 else f"{path.name}-{number}" for number in count(1))
     return next(free for name in names if not os.path.lexists(free := path.with_name(f"{name}.{ending}")))

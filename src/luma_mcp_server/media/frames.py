@@ -2,6 +2,9 @@
 
 import base64
 import hashlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
@@ -38,8 +41,8 @@ class Clip:
 
 def measure(file: LocalFile, shown: str) -> Clip:
     """How long and how fast a video is. It blocks: call it in a worker thread."""
-    with _opened(file, shown) as container:
-        return _measured(container, shown)
+    with opened(file, shown) as container:
+        return measured(container, shown)
 
 
 def facts(path: Path) -> FileFacts:
@@ -49,8 +52,8 @@ def facts(path: Path) -> FileFacts:
     """
     if path.suffix[1:] in IMAGE_ENDINGS:
         return _image_facts(path)
-    with _opened(path, path.name) as container:
-        clip, stream = _measured(container, path.name), container.streams.video[0]
+    with opened(path, path.name) as container:
+        clip, stream = measured(container, path.name), container.streams.video[0]
         return FileFacts(
             width=stream.width,
             height=stream.height,
@@ -78,8 +81,8 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
     It blocks: call it in a worker thread. Raises `InvalidRequest`, in which the video is called `shown`, if it has no
     such frame.
     """
-    with _opened(source, shown) as container:
-        clip = _measured(container, shown)
+    with opened(source, shown) as container:
+        clip = measured(container, shown)
         if at_s is not None and at_s > clip.seconds:
             raise refuse(f"#at={at_s:g} is past the end of {shown}, which lasts {clip.seconds:.2f} s", "Use less.")
         wanted = at_s if at_s is not None else 0.0 if first else clip.seconds
@@ -101,14 +104,14 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
 
 def spread(source: Path | bytes, shown: str, count: int) -> list[tuple["Image", float]]:
     """So many frames of a video, evenly spread, with their times in seconds. It blocks: call it in a worker thread."""
-    with _opened(source, shown) as container:
-        clip = _measured(container, shown)
+    with opened(source, shown) as container:
+        clip = measured(container, shown)
         wanted = [clip.seconds * (number + 0.5) / count for number in range(count)]
-        found = [_frame(container, at_s, 0.5 / clip.rate) for at_s in wanted]
-    return [(picture, at_s) for picture, at_s in found if picture is not None]
+        return list(_passing(container, wanted, 0.5 / clip.rate))
 
 
-def _opened(source: LocalFile | Path | bytes, shown: str) -> Any:
+def opened(source: LocalFile | Path | bytes, shown: str) -> Any:
+    """A video as PyAV's container, to be closed. It blocks."""
     import av
 
     if isinstance(source, LocalFile):
@@ -120,7 +123,8 @@ def _opened(source: LocalFile | Path | bytes, shown: str) -> Any:
         raise refuse(f"{shown} can't be read as a video ({type(error).__name__})", "Use an MP4.") from error
 
 
-def _measured(container: Any, shown: str) -> Clip:
+def measured(container: Any, shown: str) -> Clip:
+    """How long and how fast an opened video is."""
     if not container.streams.video:
         raise refuse(f"{shown} has no picture", "Use another one.")
     stream = container.streams.video[0]
@@ -132,6 +136,33 @@ def _measured(container: Any, shown: str) -> Clip:
     if seconds <= 0 or rate <= 0:
         raise refuse(f"{shown} does not say how long it is", "Convert it to MP4.")
     return Clip(seconds, rate)
+
+
+def _passing(container: Any, wanted: list[float], slack_s: float) -> Iterator[tuple["Image", float]]:
+    """The frames that are shown at some seconds, in order, or the last ones before, and their own times.
+
+    All in one pass: a short clip may have a single key frame, from which each of them would have to be decoded again.
+    """
+    import av
+
+    stream, found, found_s = container.streams.video[0], None, 0.0
+    start, left = stream.start_time or 0, deque(wanted)
+    with suppress(av.FFmpegError, OSError):  # a file that breaks off: what was read counts
+        for frame in container.decode(stream):
+            time_s = float(((frame.pts or start) - start) * stream.time_base)
+            while found is not None and left and time_s > left[0] + slack_s:
+                left.popleft()
+                yield _upright(found), found_s
+            if not left:
+                return
+            found, found_s = frame, time_s
+    for _ in left if found else ():
+        yield _upright(found), found_s
+
+
+def _upright(frame: Any) -> "Image":
+    picture: Image = frame.to_image()
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
 def _frame(container: Any, at_s: float, slack_s: float) -> tuple["Image | None", float]:
@@ -150,7 +181,4 @@ def _frame(container: Any, at_s: float, slack_s: float) -> tuple["Image | None",
             found, found_s = frame, time_s
     except (av.FFmpegError, OSError):  # a file that breaks off: what was read counts
         pass
-    if found is None:
-        return None, found_s
-    picture: Image = found.to_image()
-    return picture.rotate(found.rotation, expand=True) if found.rotation else picture, found_s
+    return None if found is None else _upright(found), found_s

@@ -4,8 +4,8 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -97,6 +97,18 @@ class LocalFiles:
             )
         return file
 
+    async def locate(self, text: str, parameter: str, *more: Path) -> Path:
+        """The file whose path a parameter gives, whatever it holds; it may also be in one of the folders `more`."""
+        shown = f"{parameter} ({quote(text)})"
+
+        def find() -> Path:
+            with _readable(shown):
+                path = self._find(text.strip(), shown, *more)
+                with path.open("rb"):
+                    return path
+
+        return await anyio.to_thread.run_sync(find, abandon_on_cancel=True)
+
     async def upload(
         self, file: LocalFile, *, until: float, say: Callable[[Callable[[], str]], None], even_small: bool = False
     ) -> LocalFile:
@@ -166,28 +178,22 @@ class LocalFiles:
             shown = f"{parameter} (a data: URI)"
             return _inspected(BytesIO(_decoded(text, shown)), "data:", parameter, shown, kinds)
         shown = f"{parameter} ({quote(text)})"
-        try:
+        with _readable(shown):
             path = self._find(text, shown)
             with path.open("rb") as file:
                 return _inspected(file, str(path), parameter, shown, kinds)
-        except (OSError, ValueError, RuntimeError) as error:  # NUL; links in a circle before Python 3.13
-            why = getattr(error, "strerror", None) or "not a valid path"
-            raise refuse(
-                f"{shown} can't be read on the computer this server runs on ({why})",
-                "Check the path and its permissions.",
-            ) from None
 
-    def _find(self, text: str, shown: str) -> Path:
+    def _find(self, text: str, shown: str, *more: Path) -> Path:
         """The file that a path leads to, with links resolved, if it may be read."""
-        if not self._folders:
+        if not self._folders and not more:
             raise refuse("Local files are turned off", "Set LUMA_MCP_INPUT_DIRS to the folders they may come from.")
         path = self._absolute(text, shown).resolve()
-        folders = [folder.resolve() for folder in self._folders]
+        folders = [folder.resolve() for folder in (*self._folders, *more)]
         below = [path.relative_to(folder).parts for folder in folders if path.is_relative_to(folder)]
         if not below:
             raise refuse(
                 f"{shown} is outside the folders that local files may come from "
-                f"({', '.join(map(str, self._folders))}), or a link that leads outside",
+                f"({', '.join(map(str, (*self._folders, *more)))}), or a link that leads outside",
                 "Copy it to one of them, or add its folder to LUMA_MCP_INPUT_DIRS.",
             )
         if all(any(part.startswith(".") for part in parts) for parts in below):
@@ -232,6 +238,19 @@ def media_type(head: bytes) -> str | None:
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "image/gif"
     return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
+@contextmanager
+def _readable(shown: str) -> Iterator[None]:
+    """Whatever keeps a file from being read becomes a refusal."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # NUL; links in a circle before Python 3.13
+        why = getattr(error, "strerror", None) or "not a valid path"
+        raise refuse(
+            f"{shown} can't be read on the computer this server runs on ({why})",
+            "Check the path and its permissions.",
+        ) from None
 
 
 def _decoded(uri: str, shown: str) -> bytes:

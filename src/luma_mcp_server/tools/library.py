@@ -275,7 +275,7 @@ async def download_generation(
     """Save a completed generation's file and say where. Free."""
     services = call.services
     services.settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_OUTPUT_DIR")
-    generation = await _completed(call, generation_id)
+    generation = await completed(call, generation_id)
     call.say("saving")
     saved = None
     with anyio.CancelScope(deadline=call.limit):
@@ -298,7 +298,7 @@ async def preview_generations(
 ) -> CallToolResult:
     """See completed generations in one picture, to check or compare them. Free."""
     names = list(dict.fromkeys(text.strip() for text in generation_ids))
-    shown = [call.services.downloads.find(await _completed(call, name)) for name in names]
+    shown = [call.services.downloads.find(await completed(call, name)) for name in names]
     call.say("looking at it")
     if len(shown) == 1 and (shown[0].type != "video" or not can_read()):
         data, mime_type = await call.services.downloads.picture(_still(shown[0]), MOST_BYTES)
@@ -341,11 +341,12 @@ async def _row_of(call: Call, generation: Generation, number: int, frames: int) 
     return Row(label, [(picture, f"{at_s:.1f} s") for picture, at_s in found])
 
 
-async def _completed(call: Call, text: str) -> Generation:
-    generation = await call.services.purchases.get(await resolve_id(call, text))
+async def completed(call: Call, text: str, parameter: str = "generation_id") -> Generation:
+    """The completed generation that a parameter names."""
+    generation = await call.services.purchases.get(await resolve_id(call, text, parameter))
     if generation.state == "completed":
         return generation
     name = str(generation.generation_id)
     if generation.state == "failed":
-        raise InvalidRequest(f"Generation {name} failed, so it has no file.")
+        raise InvalidRequest(f"Generation {name} failed, so it has no file. Use another one.")
     raise InvalidRequest(f"Generation {name} is {generation.state}, so it has no file yet. Call {wait_for(name)}.")

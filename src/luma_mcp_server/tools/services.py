@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..apis.agents import Agents
     from ..apis.dream_machine import DreamMachine
     from ..media.downloads import Downloads
+    from ..media.films import Films
     from ..purchases.journal import Journal
     from ..purchases.reconcile import ListPage
 
@@ -135,6 +136,13 @@ class Services:
         from ..media.downloads import Downloads
 
         return Downloads(lambda: self.http, self.settings.output_dir, self.own_host, self.purchases.get)
+
+    @cached_property
+    def films(self) -> "Films":
+        """The films that are being made."""
+        from ..media.films import Films
+
+        return Films(self.tasks)
 
     @cached_property
     def local_files(self) -> LocalFiles:
