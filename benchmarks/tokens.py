@@ -114,8 +114,13 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
     ):
         async with connected(environ) as client:
             tools = [tool.model_dump(by_alias=True) for tool in (await client.list_tools()).tools]
-        parts = ("name", "description", "inputSchema", "_meta")
-        rows = [compact({part: tool[part] for part in parts if tool[part]}) for tool in tools]
+        parts = ("name", "description", "inputSchema")
+        # Of what clients read, only the words to find a tool by reach a model.
+        hints = [(tool["_meta"] or {}).get("anthropic/searchHint") for tool in tools]
+        rows = [
+            compact({part: tool[part] for part in parts}) + (hint or "")
+            for tool, hint in zip(tools, hints, strict=True)
+        ]
         note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
     for wait_s in (0, 20):
         # With a journal of its own each call is a new purchase, and the only one.

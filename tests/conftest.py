@@ -3,8 +3,9 @@
 import asyncio
 import json
 import selectors
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from mcp.client import Client
 from mcp.client.extension import ClientExtension
 from mcp.client.session import ElicitationFnT
 from mcp_types import CallToolResult, TextContent
+from playwright.sync_api import Browser, sync_playwright
 
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, Received, Sandbox, create_sandbox
 from luma_mcp_server.server import create_server
@@ -264,3 +266,27 @@ async def both_desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
 async def desk(open_desk: OpenDesk) -> AsyncIterator[Desk]:
     async with open_desk() as opened:
         yield opened
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+SWITCHES = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, for one module: while it is open, no event loop can run in its thread."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium to test the pages in: `apt-get install chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()

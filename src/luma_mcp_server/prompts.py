@@ -1,17 +1,31 @@
 """The prompts that a user can pick, and the resources that a client can attach."""
 
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
+from mcp.server.apps import APP_MIME_TYPE, Apps, ResourceCsp, ResourcePermissions
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.server.mcpserver.prompts.base import Prompt, PromptArgument
+from mcp.server.mcpserver.resources import FunctionResource
 
 from .errors import InvalidRequest, LumaServerError, NotFound
+from .models import REQUESTS
 from .schema import to_json
+from .settings import Settings, is_loopback
 from .tools import account
 from .tools.call import ToolContext, open_call
-from .tools.library import get_generation
+from .tools.library import get_generation, media_of
 from .tools.services import Services
+
+PLAYER = "ui://luma/player"
+PLAYER_TOOLS = {*REQUESTS, "get_generation", "wait_for_generations"}
+"""Whose results the player shows, in clients that show pages."""
+
+_LUMA_HOSTS = ("https://cdn-luma.com", "https://*.cdn-luma.com")
+"""Where Dream Machine's files are. Source: its documentation, 2026. Where the Agents API stores is not published."""
+
+_MOST_MEDIA_BYTES = 20 * 1024**2
 
 
 def enhance_prompt(idea: str) -> str:
@@ -42,6 +56,30 @@ def storyboard(idea: str, shots: str = "4") -> str:
     )
 
 
+def player(settings: Settings) -> Apps:
+    """The page that shows a generation in the chat, for clients that show pages (MCP Apps)."""
+    from .pages import page
+
+    # The sandbox is a host of its own, on this computer.
+    urls = map(urlsplit, {settings.base_url, settings.agents_url})
+    own = [f"{url.scheme}://{url.netloc}" for url in urls if is_loopback(url.hostname or "")]
+    csp = ResourceCsp(resource_domains=[*_LUMA_HOSTS, *own])
+    ui = {"csp": csp, "permissions": ResourcePermissions(clipboard_write={})}
+    apps = Apps()
+    apps.add_resource(
+        FunctionResource(
+            uri=PLAYER,
+            name="player",
+            title="Player",
+            description="Shows a generation, and what one can do with it.",
+            mime_type=APP_MIME_TYPE,
+            meta={"ui": {name: value.model_dump(by_alias=True, exclude_none=True) for name, value in ui.items()}},
+            fn=lambda: page("player"),
+        )
+    )
+    return apps
+
+
 def add_prompts_and_resources(server: MCPServer[Services], apis: Collection[str]) -> None:
     """Register them; `apis` are those that there is a key for."""
     # `server.prompt` would make pydantic models of the two functions: a hundredth of the start.
@@ -68,6 +106,19 @@ def add_prompts_and_resources(server: MCPServer[Services], apis: Collection[str]
         try:
             async with open_call(ctx, "get_generation", {}) as call:
                 return to_json(await get_generation(call, generation_id))
+        except (NotFound, InvalidRequest) as error:
+            raise ResourceNotFoundError(str(error)) from error
+        except LumaServerError as error:
+            raise ResourceError(str(error)) from error
+
+    @server.resource(
+        "luma://generations/{generation_id}/media", title="A generation's file", mime_type="application/octet-stream"
+    )
+    async def media(generation_id: str, ctx: ToolContext) -> bytes:
+        """The clip or picture itself, up to 20 MB."""
+        try:
+            async with open_call(ctx, "get_generation", {}) as call:
+                return await media_of(call, generation_id, _MOST_MEDIA_BYTES)
         except (NotFound, InvalidRequest) as error:
             raise ResourceNotFoundError(str(error)) from error
         except LumaServerError as error:

@@ -56,7 +56,7 @@ class StrictTool(Tool):
         values: Mapping[str, Collection[str]],
         words: Mapping[str, str],
         notes: Mapping[str, str],
-        search_hint: str | None,
+        meta: Mapping[str, Any],
     ) -> "StrictTool":
         """Make a tool of an async function; its docstring is the description.
 
@@ -65,7 +65,7 @@ class StrictTool(Tool):
             hidden: parameters that nothing configured can serve: not listed, and refused.
             values, words: fixed values and descriptions of parameters, where they depend on the keys.
             notes: said before the descriptions of parameters.
-            search_hint: other words by which a client finds the tool that shows its model names alone.
+            meta: what clients read, and no model.
         """
         return cls(
             fn=fn,
@@ -77,8 +77,7 @@ class StrictTool(Tool):
             is_async=True,
             context_kwarg=None,
             annotations=annotations,
-            # Source: Claude Code 2.1.332, which searches by it.
-            meta={"anthropic/searchHint": search_hint} if search_hint else None,
+            meta=dict(meta) or None,
             open_call=open_call,
         )
 

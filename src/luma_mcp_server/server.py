@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.mcpserver import MCPServer
@@ -13,7 +13,7 @@ from . import __version__
 from .catalog import descriptions, is_supported, models_for, restrictions, supported_values, unsupported_parameters
 from .models import dollars
 from .pricing import default_price
-from .prompts import add_prompts_and_resources
+from .prompts import PLAYER, PLAYER_TOOLS, add_prompts_and_resources, player
 from .schema import StrictTool
 from .settings import Settings
 from .tools import account, create, create_images, films, library
@@ -61,11 +61,20 @@ _TOOLS = (
     (account.get_account, "Account and balance", _READS),
 )
 
+# Source: Claude Code 2.1.332, which shows its model names alone and searches by these.
 _SEARCH_HINTS = {
     "generate_video": "make a video",
     "generate_image": "make a picture",
     "wait_for_generations": "is it done",
 }
+
+
+def _meta(tool: str) -> dict[str, Any]:
+    """What clients read of a tool: words to find it by, and the page that shows its results."""
+    hint = {"anthropic/searchHint": _SEARCH_HINTS[tool]} if tool in _SEARCH_HINTS else {}
+    # Hosts look for the page's address in either place.
+    page = {"ui": {"resourceUri": PLAYER}, "ui/resourceUri": PLAYER} if tool in PLAYER_TOOLS else {}
+    return hint | page
 
 
 def _model_choice(tool: str, apis: Collection[str]) -> dict[str, str]:
@@ -118,7 +127,7 @@ def create_server(
             values=supported_values(function.__name__, apis),
             words=descriptions(function.__name__, apis) | _model_choice(function.__name__, apis),
             notes=restrictions(function.__name__, apis),
-            search_hint=_SEARCH_HINTS.get(function.__name__),
+            meta=_meta(function.__name__),
         )
         for function, title, annotations in _TOOLS
         if not settings.read_only or annotations is _READS or function is library.wait_for_generations
@@ -132,7 +141,7 @@ def create_server(
         tools=list(tools),
         lifespan=lifespan,
         log_level="ERROR",
-        extensions=[Tasks()],
+        extensions=[Tasks(), player(settings)],
     )
     add_prompts_and_resources(server, settings.apis)
     return server

@@ -267,7 +267,7 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
         values={},
         words={},
         notes={},
-        search_hint=None,
+        meta={},
     )
     server = MCPServer[Services]("slow", tools=[tool], lifespan=lifespan)
     async with Client(server, mode="legacy", elicitation_callback=User(YES, seconds=100)) as client:

@@ -33,7 +33,7 @@ def test_the_server_says_that_it_speaks_tasks(start) -> None:
     server = start()
     found = server.answer(server.ask("server/discover"))["result"]
 
-    assert found["capabilities"]["extensions"] == {"io.modelcontextprotocol/tasks": {}}
+    assert found["capabilities"]["extensions"]["io.modelcontextprotocol/tasks"] == {}
 
 
 def test_a_task_outlives_the_server_that_made_it(start, world) -> None:

@@ -236,8 +236,11 @@ async def test_the_prompts_are_listed_and_filled_in(desk) -> None:
 
 
 async def test_the_resources_say_what_the_tools_say(desk) -> None:
-    assert [str(one.uri) for one in (await desk.client.list_resources()).resources] == ["luma://models"]
-    [template] = (await desk.client.list_resource_templates()).resource_templates
+    assert [str(one.uri) for one in (await desk.client.list_resources()).resources] == [
+        "ui://luma/player",
+        "luma://models",
+    ]
+    template, _ = (await desk.client.list_resource_templates()).resource_templates
     for uri, tool, arguments in (
         ("luma://models", "list_models", {}),
         (

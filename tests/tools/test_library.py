@@ -1,6 +1,7 @@
 """Looking at, finding, keeping and deleting what was made."""
 
 import base64
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -520,3 +521,29 @@ async def test_a_refusal_about_moderating_an_image_says_that_its_link_may_be_unr
 
     assert "Change the prompt or the images." in said
     assert ("Luma may not have been able to read the link" in said) == unread
+
+
+@pytest.mark.parametrize("saving", ["on", "off"])
+async def test_a_page_gets_the_file_itself_saved_or_not(open_desk, saving: str) -> None:
+    async with open_desk(LUMA_MCP_SAVE=saving) as desk:
+        made = await desk.video()
+        [content] = (await desk.client.read_resource(f"luma://generations/{made['generation_id']}/media")).contents
+
+    data = base64.b64decode(content.blob)
+    assert data[4:8] == b"ftyp"
+    if saving == "on":
+        assert data == Path(made["file_path"]).read_bytes()
+
+
+async def test_a_page_gets_no_file_above_twenty_megabytes_and_none_that_is_not_there(desk) -> None:
+    made = await desk.video()
+    os.truncate(made["file_path"], 21 * 1024**2)
+    stuck = await desk.video("[sandbox:stuck]", wait_s=0)
+
+    for name, words in (
+        (made["generation_id"], "Use its link"),
+        (stuck["generation_id"], "no file yet"),
+        (ID, "knows no generation"),
+    ):
+        with pytest.raises(MCPError, match=words):
+            await desk.client.read_resource(f"luma://generations/{name}/media")

@@ -341,6 +341,21 @@ async def _row_of(call: Call, generation: Generation, number: int, frames: int) 
     return Row(label, [(picture, f"{at_s:.1f} s") for picture, at_s in found])
 
 
+async def media_of(call: Call, generation_id: str, most_bytes: int) -> bytes:
+    """The saved file of a completed generation, or what its link leads to."""
+    made = call.services.downloads.find(await completed(call, generation_id))
+    if made.file_path:
+        path = anyio.Path(made.file_path)
+        size = (await path.stat()).st_size
+        data = b"" if size > most_bytes else await path.read_bytes()
+    else:
+        data = await call.services.downloads.content(made.url or "", generation_id)
+        size = len(data)
+    if size > most_bytes:
+        raise LumaServerError(f"The file has {size:,} bytes; at most {most_bytes:,} are sent this way. Use its link.")
+    return data
+
+
 async def completed(call: Call, text: str, parameter: str = "generation_id") -> Generation:
     """The completed generation that a parameter names."""
     generation = await call.services.purchases.get(await resolve_id(call, text, parameter))
