@@ -167,6 +167,36 @@ def sandbox(port: int) -> None:
 
 @commands.command()
 @_sandbox_option
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one.")
+@click.option("--no-open", is_flag=True, help="Print the address only; open no browser.")
+@click.pass_obj
+def gallery(settings: Settings, sandbox: bool, port: int, no_open: bool) -> None:
+    """Show what was made and what it cost, in a browser, until Ctrl-C."""
+    if sandbox or settings.start_sandbox:  # it need not run: only its journal is read
+        settings = settings.on_sandbox(settings.base_url, settings.agents_url)
+    _show_gallery(settings, port, open_browser=not no_open)
+
+
+def _show_gallery(settings: Settings, port: int = 0, *, open_browser: bool = True) -> None:
+    import webbrowser
+
+    from .gallery import running_gallery
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with running_gallery(settings, port) as url:
+            print(url, flush=True)
+            print("The gallery is open to this computer alone; Ctrl-C ends it.", file=sys.stderr)
+            if open_browser:
+                webbrowser.open(url)
+            while True:
+                time.sleep(3600)
+    except OSError as error:
+        raise click.ClickException(f"Port {port} can't be used ({error.strerror}).") from error
+
+
+@commands.command()
+@_sandbox_option
 @click.pass_obj
 def check(settings: Settings, sandbox: bool) -> int:
     """Check the key, the balance, and the settings. Free."""
@@ -227,10 +257,10 @@ def _standing_line(settings: Settings, standing: "ApiStanding") -> str:
 
 @commands.command()
 @click.argument("prompt", default=DEMO_PROMPT)
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the video [~/Luma].")
-@click.pass_obj
-def demo(settings: Settings, prompt: str, output: Path | None) -> None:
-    """Make a video in the sandbox and save it. Free, no key needed."""
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the videos [~/Luma].")
+@click.pass_context
+def demo(context: click.Context, prompt: str, output: Path | None) -> None:
+    """Make two takes of a video in the sandbox and join them. Free, no key needed."""
     from importlib.util import find_spec
 
     import anyio
@@ -238,7 +268,7 @@ def demo(settings: Settings, prompt: str, output: Path | None) -> None:
 
     from .server import create_server
 
-    output = output.expanduser().absolute() if output else settings.output_dir
+    can_join = find_spec("av") is not None
 
     async def play(settings: Settings) -> None:
         async with Client(create_server(settings, partial(_open_http, settings))) as client:
@@ -247,24 +277,40 @@ def demo(settings: Settings, prompt: str, output: Path | None) -> None:
             print(f"{len(tools)} tools: {', '.join(tool.name for tool in tools)}")
             quote = _said(await client.call_tool("generate_video", {"prompt": prompt, "dry_run": True}))
             price = f"${quote['estimated_cost_usd']:.2f}"
-            print(f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now without dry_run:')
-            with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
+            print(f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now two takes of it:')
+            begun = [
+                _said(await client.call_tool("generate_video", {"prompt": prompt, "take": take, "wait_s": 0}))
+                for take in (1, 2)
+            ]
+            ids = [one["generation_id"] for one in begun]
+            with click.progressbar(length=100, label="Making them", show_eta=False, item_show_func=str) as bar:
 
                 async def draw(progress: float, total: float | None, message: str | None) -> None:
                     share = min(progress / (total or 6.0), 1.0)  # the sandbox takes 6 s for a clip
-                    bar.update(round(100 * share) - bar.pos, message)
+                    bar.update(round(100 * share) - bar.pos, message or "")
 
-                result = await client.call_tool("generate_video", {"prompt": prompt}, progress_callback=draw)
-        made = _said(result)
-        if "file_path" not in made:
-            raise click.ClickException(" ".join(made.get("warnings", ())))
-        print(f"completed: {made['model']}, {made['resolution']}, {made['duration']}")
-        if find_spec("av") is None:
-            print("This is a stand-in clip: install luma-mcp-server[media] to have your prompt drawn.")
-        print(made["file_path"])
+                waited = _said(
+                    await client.call_tool("wait_for_generations", {"generation_ids": ids}, progress_callback=draw)
+                )
+            for made in waited["generations"]:
+                if "file_path" not in made:
+                    raise click.ClickException(" ".join(made.get("warnings", ())))
+                print(
+                    f"{made['state']}: {made['model']}, {made['resolution']}, {made['duration']}: {made['file_path']}"
+                )
+            if can_join:
+                print('join_videos(transition="crossfade"), on this computer:')
+                film = _said(await client.call_tool("join_videos", {"sources": ids, "transition": "crossfade"}))
+                print(film["file_path"])
+            else:
+                print("These are stand-ins. luma-mcp-server[media] draws your prompt, and joins clips into a film.")
 
-    with _sandboxed(Settings(output_dir=output, journal=settings.journal, start_sandbox=True)) as on_sandbox:
+    kept: Settings = context.obj
+    output = output.expanduser().absolute() if output else kept.output_dir
+    with _sandboxed(Settings(output_dir=output, journal=kept.journal, start_sandbox=True)) as on_sandbox:
         anyio.run(play, on_sandbox)
+        if sys.stdin.isatty() and click.confirm("Look at them in the gallery?", default=True):
+            _show_gallery(on_sandbox)
 
 
 def _said(result: "CallToolResult") -> dict[str, Any]:

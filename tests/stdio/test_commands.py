@@ -32,7 +32,7 @@ def test_help_names_every_variable_and_command_and_needs_no_key(run) -> None:
     done = run("--help", LUMA_API_KEY=None)
 
     assert (done.returncode, done.stderr) == (0, "")
-    for name in [*VARIABLES, "demo", "check", "sandbox", "--sandbox", "--version"]:
+    for name in [*VARIABLES, "demo", "check", "gallery", "sandbox", "--sandbox", "--version"]:
         assert name in done.stdout
 
 
@@ -145,6 +145,59 @@ def test_a_sandbox_on_a_port_that_is_taken_says_so(run) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: Port ")
     assert "can't be used" in done.stderr
+
+
+@on_posix
+def test_a_gallery_prints_its_address_answers_there_alone_and_ends_with_ctrl_c(start) -> None:
+    process = start("gallery", "--no-open", LUMA_API_KEY=None)
+    assert process.stdout
+    url = httpx.URL(process.stdout.readline().strip())
+
+    with httpx.Client(trust_env=False) as http:
+        assert "<title>Luma gallery</title>" in http.get(url).text
+        assert http.get(url.join("overview")).json() == IsPartialDict(states={}, budget_usd=20.0, sandbox=False)
+        assert http.get(url.join("/overview")).status_code == 403
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(LIMIT_S) == 130
+    assert process.stdout.read() == ""
+
+
+@on_posix
+def test_a_gallery_opens_in_the_users_browser(start, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "opened $1"\nkill -INT $PPID\n')
+    browser.chmod(0o755)
+
+    out, _ = start("gallery", BROWSER=f"{browser} %s").communicate(timeout=LIMIT_S)
+
+    url, opened = out.splitlines()
+    assert opened == f"opened {url}"
+
+
+def test_a_gallery_of_the_sandbox_shows_what_the_sandbox_made(serve, start) -> None:
+    server = serve("--sandbox", LUMA_API_KEY=None, LUMAAI_BASE_URL=None)
+    made = server.call("generate_image", prompt="a lake", wait_s=30)
+    assert server.hang_up() == 0
+
+    process = start("gallery", "--sandbox", "--no-open", home=server.home)
+    assert process.stdout
+    url = httpx.URL(process.stdout.readline().strip())
+    with httpx.Client(trust_env=False) as http:
+        [shown] = http.get(url.join("generations")).json()["generations"]
+        assert http.get(url.join(f"file/{shown['id']}/0")).content == Path(made["file_path"]).read_bytes()
+
+    assert shown == IsPartialDict(id=made["generation_id"], prompt="a lake", state="completed")
+
+
+def test_a_gallery_on_a_port_that_is_taken_says_so(run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("gallery", "--no-open", "--port", str(taken.getsockname()[1]))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: Port ")
 
 
 def test_serving_the_sandbox_needs_no_key_and_says_what_it_is(serve) -> None:

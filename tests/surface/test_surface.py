@@ -180,7 +180,8 @@ PAID = {"results", "sources", "waiting", "keeping", "confirmation", "paid"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"server", "tools", "settings", "sandbox", "errors", "__init__"},
+    "cli": {"server", "gallery", "tools", "settings", "sandbox", "errors", "__init__"},
+    "gallery": {"purchases", "media", "catalog", "models", "errors", "settings", "pages"},
     "server": {"tools", "catalog", "models", "pricing", "prompts", "schema", "settings", "__init__"},
     "prompts": {"tools", "pages", "schema", "models", "settings", "errors"},
     "pages": set(),

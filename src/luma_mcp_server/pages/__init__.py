@@ -1,4 +1,4 @@
-"""The pages that people look at. Each is one file, with nothing from afar."""
+"""The pages that people look at: the player in the chat, and the gallery. Each is one file, with nothing from afar."""
 
 from importlib.resources import files
 

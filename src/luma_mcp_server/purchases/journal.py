@@ -55,6 +55,8 @@ _COLUMNS = tuple(field.name for field in fields(Purchase))
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM purchases WHERE "
 _UNRESOLVED = "status IN ('submitting', 'unknown')"
 _UNFINISHED = "status IN ('submitting', 'unknown', 'accepted')"
+_STATE = "CASE status WHEN 'accepted' THEN coalesce(state, 'queued') ELSE status END"
+_WORDS = "coalesce(json_extract(request, '$.prompt'), '') || coalesce(user, '') || coalesce(generation_id, id)"
 
 
 class Journal:
@@ -62,7 +64,7 @@ class Journal:
 
     Args:
         path: the file; its folder is made with it. None where the setting can't be used.
-        accounts: the accounts that there is a key for. Only their purchases are found again.
+        accounts: the accounts that there is a key for. Only their purchases are found again; with None all are.
         budget_usd: the most that purchases of 24 hours may count.
     """
 
@@ -70,14 +72,14 @@ class Journal:
         self,
         path: Path | None,
         now: Callable[[], datetime],
-        accounts: Collection[str],
+        accounts: Collection[str] | None,
         *,
         budget_usd: float | None,
         budget_spans_accounts: bool,
     ) -> None:
         self.path, self.budget_usd = path, budget_usd
-        self._now, self._accounts, self._budget_spans_accounts = now, tuple(accounts), budget_spans_accounts
-        self._own = f"account IN ({_marks(self._accounts)})"
+        self._now, self._accounts, self._budget_spans_accounts = now, tuple(accounts or ()), budget_spans_accounts
+        self._own = "1" if accounts is None else f"account IN ({_marks(self._accounts)})"
 
     async def find(self, name: str) -> Purchase | None:
         """The purchase that a name stands for: its own id, its generation's, or a link to its result."""
@@ -148,6 +150,37 @@ class Journal:
             by_user = {str(user): float(spent) for user, spent in db.execute(sql, values)}
             unpriced = self._spent(db, day, "AND price_usd IS NULL")
             return self._spent(db, midnight), self._spent(db, day), unpriced, self._spent(db, 0.0), by_user
+
+        return await self._read(work)
+
+    async def browse(
+        self, limit: int, offset: int, *, text: str, state: str, model: str, since: float, until: float
+    ) -> tuple[list[Purchase], int]:
+        """A page of purchases but for the rejected, newest first, and how many match in all; "" matches all."""
+        where = f"{self._own} AND status <> 'rejected' AND submitted_at >= ? AND submitted_at < ?"
+        where += f" AND ? IN ('', {_STATE}) AND ? IN ('', model) AND instr(lower({_WORDS}), lower(?))"
+        values = (*self._accounts, since, until, state, model, text)
+
+        def work(db: sqlite3.Connection) -> tuple[list[Purchase], int]:
+            [(matching,)] = db.execute(f"SELECT count(*) FROM purchases WHERE {where}", values)
+            newest = f"{where} ORDER BY submitted_at DESC LIMIT ? OFFSET ?"
+            return _select(db, newest, *values, limit, offset), int(matching)
+
+        return await self._read(work)
+
+    async def statistics(self, since: float) -> tuple[dict[str, int], dict[str, int], list[tuple[str, str, float]]]:
+        """How many purchases there are by state and by model; what was spent since then by day, here, and model."""
+        shown = f"FROM purchases WHERE {self._own} AND status <> 'rejected'"
+        where, values = self._counted(since)
+        day = "date(submitted_at, 'unixepoch', 'localtime')"
+        sql = f"SELECT {day}, coalesce(model, tool), total(max_usd) FROM purchases WHERE {where} GROUP BY 1, 2"
+
+        def work(db: sqlite3.Connection) -> tuple[dict[str, int], dict[str, int], list[tuple[str, str, float]]]:
+            states, models = (
+                dict(db.execute(f"SELECT {what}, count(*) {shown} AND {what} NOT NULL GROUP BY 1", self._accounts))
+                for what in (_STATE, "model")
+            )
+            return states, models, db.execute(sql, values).fetchall()
 
         return await self._read(work)
 
