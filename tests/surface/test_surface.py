@@ -180,7 +180,9 @@ PAID = {"results", "sources", "waiting", "keeping", "confirmation", "paid"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"server", "gallery", "tools", "settings", "sandbox", "errors", "__init__"},
+    "cli": {"server", "gallery", "install", "launch", "tools", "settings", "sandbox", "errors", "__init__"},
+    "install": {"launch"},
+    "launch": set(),
     "gallery": {"purchases", "media", "catalog", "models", "errors", "settings", "pages"},
     "server": {"tools", "catalog", "models", "pricing", "prompts", "schema", "settings", "__init__"},
     "prompts": {"tools", "pages", "schema", "models", "settings", "errors"},

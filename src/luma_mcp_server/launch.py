@@ -1,0 +1,50 @@
+"""How a client starts this server: the one place that knows whether the package is published."""
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+PUBLISHED = False
+"""Whether PyPI has the package. Until then its name there may be anyone's, and no command may run it."""
+
+NAME = "luma-mcp-server"
+
+
+def launch_command(
+    source: str, *, uv: str = "uv", media: bool = False, sandbox: bool = False, published: bool = PUBLISHED
+) -> list[str]:
+    """The command line that starts the server.
+
+    Args:
+        source: while the package is not published, the absolute path of a clone, or of a wheel.
+        uv: `uv`, or its absolute path: clients with a window know no PATH. `uvx` is expected beside it.
+        media: with the extra for frames, films and real sandbox clips.
+        sandbox: with the built-in sandbox instead of Luma.
+    """
+    uvx = re.sub(r"uv(\.exe)?$", r"uvx\1", uv, flags=re.IGNORECASE)
+    more = ["--sandbox"] if sandbox else []
+    if published:
+        package = ["--from", f"{NAME}[media]"] if media else []
+        return [uvx, *package, NAME, *more]
+    if source.endswith(".whl"):
+        return [uvx, "--from", f"{source}[media]" if media else source, NAME, *more]
+    # Without --no-dev the first start downloads the test tools too: 85 MB instead of 26.
+    extra = ["--extra", "media"] if media else []
+    return [uv, "run", "--no-dev", *extra, "--directory", source, NAME, *more]
+
+
+def find_source() -> str | None:
+    """The clone or wheel that this copy was installed from, also by `uvx --from`; None if it came from an index.
+
+    Source: PEP 610, `direct_url.json`.
+    """
+    try:
+        origin = json.loads(distribution(NAME).read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        return None
+    url = urlsplit(origin.get("url", ""))
+    path = url2pathname(url.path)
+    return path if url.scheme == "file" and Path(path).exists() else None
