@@ -283,7 +283,7 @@ def demo(context: click.Context, prompt: str, output: Path | None) -> None:
                 for take in (1, 2)
             ]
             ids = [one["generation_id"] for one in begun]
-            with click.progressbar(length=100, label="Making them", show_eta=False, item_show_func=str) as bar:
+            with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
 
                 async def draw(progress: float, total: float | None, message: str | None) -> None:
                     share = min(progress / (total or 6.0), 1.0)  # the sandbox takes 6 s for a clip
@@ -292,6 +292,9 @@ def demo(context: click.Context, prompt: str, output: Path | None) -> None:
                 waited = _said(
                     await client.call_tool("wait_for_generations", {"generation_ids": ids}, progress_callback=draw)
                 )
+                bar.update(100 - bar.pos, "finished" if waited["finished"] else "")
+            if not waited["finished"]:
+                raise click.ClickException("The sandbox has not finished in time. Try again when less else runs.")
             for made in waited["generations"]:
                 if "file_path" not in made:
                     raise click.ClickException(" ".join(made.get("warnings", ())))

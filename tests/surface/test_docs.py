@@ -1,4 +1,4 @@
-"""The blocks of docs/*.md: whoever copies one gets something that works."""
+"""The blocks of the README and docs/*.md: whoever copies one gets something that works."""
 
 import json
 import os
@@ -15,14 +15,15 @@ import pytest
 
 from luma_mcp_server.launch import launch_command
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 CLONE = "/absolute/path/to/the/clone"
 
 
 def blocks(language: str) -> list[Any]:
     """Every block in a language, named for its page and line."""
     found = []
-    for page in sorted(DOCS.glob("*.md")):
+    for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
             if block[1] == language:

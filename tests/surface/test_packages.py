@@ -60,6 +60,19 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built: Path)
     assert {name.rpartition(".")[2] for name in names} >= {"py", "typed", "html", "css", "js", "mp4"}
 
 
+def test_the_package_page_leads_to_the_repository(built: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        [metadata] = (name for name in opened.namelist() if name.endswith("/METADATA"))
+        page = opened.read(metadata).decode()
+
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert f"{REPOSITORY}/blob/main/docs/install.md" in links
+    assert {link.partition(":")[0] for link in links} == {"https"}
+    owner = REPOSITORY.removeprefix("https://github.com/")
+    assert f"https://raw.githubusercontent.com/{owner}/main/docs/player.jpg" in links
+
+
 def test_the_sdist_holds_the_source_and_no_junk(built: Path) -> None:
     [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as opened:
@@ -138,7 +151,6 @@ def test_the_registry_says_in_a_line_what_the_server_is_and_lists_every_setting(
 def test_the_skill_names_only_tools_and_parameters_that_exist() -> None:
     server = create_server(Settings.from_env({}), lambda: pytest.fail("no network"))
     tools = {tool.name: tool.input_schema["properties"] for tool in anyio.run(server.list_tools)}
-    tools.setdefault("join_videos", {"sources": {}, "filename": {}, "transition": {}, "audio": {}})
     results = {"reused", "state", "next_step", "estimated_cost_usd", "luma", "cut", "crossfade"}
     known = {*tools, *(name for parameters in tools.values() for name in parameters), *results}
     skill = (ROOT / "skills" / "luma" / "SKILL.md").read_text(encoding="utf-8")

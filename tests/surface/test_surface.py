@@ -1,6 +1,6 @@
-"""What is public: the tools as clients see them, the README, and which module may import which.
+"""What is public: the tools as clients see them, the documents, and which module may import which.
 
-`UPDATE_SNAPSHOTS=1 uv run pytest tests/test_surface.py` accepts what has changed.
+`UPDATE_SNAPSHOTS=1 uv run pytest tests/surface` accepts what has changed.
 """
 
 import ast
@@ -18,6 +18,9 @@ import pytest
 from mcp_types import Tool
 
 from luma_mcp_server import __version__
+from luma_mcp_server.catalog import MODELS
+from luma_mcp_server.models import VideoRequest, dollars
+from luma_mcp_server.pricing import default_price, estimate
 from luma_mcp_server.server import INSTRUCTIONS, create_server
 from luma_mcp_server.settings import VARIABLES, Settings
 
@@ -156,18 +159,55 @@ def settings_table() -> str:
     return "\n".join([*rows, *(f"| `{name}` | {default} | {text} |" for name, (default, text) in VARIABLES.items())])
 
 
-@pytest.mark.parametrize(("name", "table"), [("tools", tool_table()), ("settings", settings_table())])
-def test_a_table_of_the_readme_is_what_the_server_says(name: str, table: str) -> None:
-    readme = ROOT / "README.md"
-    before, found, rest = readme.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
-    old, end, after = rest.partition(f"\n<!-- /{name} -->")
+def short_tool_table() -> str:
+    rows = (f"| `{tool.name}` | {tool.description} |" for tool in tools("no_key"))
+    return "\n".join(["| tool | what it does |", "|---|---|", *rows])
+
+
+def price_table() -> str:
+    """Clips at 16:9, by length and resolution; images."""
+    sizes = [("5s", size) for size in ("360p", "540p", "720p", "1080p", "4k")]
+    columns = [*sizes, ("9s", "720p"), ("10s", "720p")]
+    shown = [f"{duration} {resolution}" for duration, resolution in columns]
+    rows = [f"| model | {' | '.join(shown)} |", "|---|" + "---|" * len(columns)]
+    for model in (one for one in MODELS.values() if one.type == "video"):
+        prices = []
+        for duration, resolution in columns:
+            offered = duration in model.durations and resolution in model.resolutions
+            request = VideoRequest(
+                model=model.id, prompt="", duration=duration, resolution=resolution, aspect_ratio="16:9"
+            )
+            price = estimate(request) if offered else None
+            prices.append("-" if price is None else dollars(price))
+        rows.append(f"| {model.id} | {' | '.join(prices)} |")
+    images = (f"{model.id} {dollars(default_price(model) or 0)}" for model in MODELS.values() if model.type == "image")
+    return "\n".join([*rows, "", f"An image: {', '.join(images)}."])
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "table"),
+    [
+        ("README.md", "short-tools", short_tool_table()),
+        ("README.md", "prices", price_table()),
+        ("README.md", "settings", settings_table()),
+        ("docs/tools.md", "tools", tool_table()),
+    ],
+)
+def test_a_table_of_the_documents_is_what_the_server_says(page: str, name: str, table: str) -> None:
+    file = ROOT / page
+    before, found, rest = file.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    old, end, after = rest.partition(f"<!-- /{name} -->")
     assert found
     assert end
     if UPDATE:
-        readme.write_text(before + found + table + end + after, encoding="utf-8")
-        old = table
+        file.write_text(before + found + table + "\n" + end + after, encoding="utf-8")
+        old = table + "\n"
 
-    assert old == table
+    assert old == table + "\n"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
 def test_the_changelog_knows_this_version() -> None:
