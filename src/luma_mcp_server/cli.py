@@ -19,14 +19,24 @@ from urllib.parse import urlsplit
 import click
 
 from . import __version__
-from .settings import VARIABLES, Settings, is_loopback
+from .settings import (
+    AGENTS_KEY_VARIABLE,
+    AGENTS_KEYS_PAGE,
+    ALL_KEY_VARIABLES,
+    CORRECT_IT,
+    VARIABLES,
+    Settings,
+    is_loopback,
+)
 
 if TYPE_CHECKING:
     import httpx
     from _typeshed import WriteableBuffer
     from mcp_types import CallToolResult
 
-    from .tools.account import Account, ApiStanding
+    from .install import Client as McpClient
+    from .install import Computer
+    from .tools.account import Account
 
 DEMO_PROMPT = "A red kite rises over green dunes, camera orbit left, golden hour"
 DREAM_MACHINE_PATH, AGENTS_PATH = "/dream-machine/v1", "/v1"
@@ -86,6 +96,8 @@ def _serve(settings: Settings) -> int:
         signal.signal(ending, lambda number, _: os._exit(128 + number))
     if sys.stdin.isatty():
         print("Your MCP client starts this server. Try `luma-mcp-server demo`. Ctrl-C ends it.", file=sys.stderr)
+    if wrong := " ".join((*settings.problems.values(), *settings.misspelled)):
+        print(wrong, file=sys.stderr)
     sys.stdin = TextIOWrapper(BufferedReader(_Stdin(os.dup(0))))  # not 0 itself: the SDK opens that on its own
     with _sandboxed(settings) as settings:
         # The SDK logs crashes with the values that the caller sent; we log type and place ourselves.
@@ -132,15 +144,17 @@ def _sandboxed(settings: Settings) -> Iterator[Settings]:
 def _open_http(settings: Settings) -> "httpx.AsyncClient":
     import httpx
 
-    # A proxy can't reach this computer's own sandbox.
-    urls = (settings.base_url, settings.agents_url)
-    trust_env = not any(is_loopback(urlsplit(url).hostname or "") for url in urls)
     return httpx.AsyncClient(
         timeout=httpx.Timeout(30, connect=5),
         limits=httpx.Limits(max_connections=20, max_keepalive_connections=10),
-        trust_env=trust_env,
+        trust_env=_uses_proxy(settings),
         max_redirects=5,
     )
+
+
+def _uses_proxy(settings: Settings) -> bool:
+    """Whether a proxy is used where there is one: it can't reach this computer's own sandbox."""
+    return not any(is_loopback(urlsplit(url).hostname or "") for url in (settings.base_url, settings.agents_url))
 
 
 @commands.command()
@@ -200,6 +214,24 @@ def _show_gallery(settings: Settings, port: int = 0, *, open_browser: bool = Tru
 @click.pass_obj
 def check(settings: Settings, sandbox: bool) -> int:
     """Check the key, the balance, and the settings. Free."""
+    from .report import account_lines
+
+    with _sandboxed(replace(settings, start_sandbox=sandbox or settings.start_sandbox)) as settings:
+        found = _account(settings)
+    good = not found.warnings and all(standing.key_accepted for standing in found.apis)
+    print(*account_lines(settings, found, at_terminal=sys.stdout.isatty(), proxy=_proxy(settings)), sep="\n")
+    return 0 if good else 1
+
+
+def _proxy(settings: Settings) -> str:
+    """Host and port of the proxy on the way to Luma, without the user and password that may stand before them."""
+    from urllib.request import getproxies
+
+    proxies = getproxies() if _uses_proxy(settings) else {}
+    return urlsplit(proxies.get("https") or proxies.get("all") or "").netloc.rpartition("@")[2]
+
+
+def _account(settings: Settings) -> "Account":
     import anyio
     from mcp.client import Client
 
@@ -211,48 +243,81 @@ def check(settings: Settings, sandbox: bool) -> int:
             result = await client.call_tool("get_account")
             return Account.model_validate(result.structured_content)
 
-    with _sandboxed(replace(settings, start_sandbox=sandbox or settings.start_sandbox)) as settings:
-        found = anyio.run(ask)
-    print(*_account_lines(settings, found), sep="\n")
-    return 0 if not found.warnings and all(standing.key_accepted for standing in found.apis) else 1
+    return anyio.run(ask)
 
 
-def _account_lines(settings: Settings, found: "Account") -> Iterator[str]:
-    """What a person reads of an account."""
-    where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
-    if not settings.save:
-        where = "buys, saves and deletes nothing" if settings.read_only else f"{where} when asked"
-    yield f"Waits up to {settings.wait_s:g} s, {where}."
-    if found.spent_24h_usd is not None:
-        limit = "no budget is set" if found.budget_usd is None else f"of a budget of ${found.budget_usd:.2f}"
-        if settings.wrong("LUMA_MCP_BUDGET_USD"):
-            limit = "of a budget that can't be read"
-        assumed = f" (${found.assumed_24h_usd:.2f} of it assumed)" if found.assumed_24h_usd else ""
-        yield f"Spent in 24 hours: ${found.spent_24h_usd:.2f}{assumed}, {limit}. Journal: {found.journal}."
-        for user, usd in (found.spent_24h_by_user_usd or {}).items():
-            yield f"  {user}: ${usd:.2f}"
-    for purchase in found.in_flight or ():
-        yield f"Being bought now: {purchase}"
-    for purchase in found.unknown or ():
-        yield f"Luma's answer was lost, so this may have been charged: {purchase}"
-    yield from (_standing_line(settings, standing) for standing in found.apis)
-    said = " ".join(standing.message or "" for standing in found.apis)
-    yield from (warning for warning in found.warnings or () if warning not in said)
+@commands.command()
+@click.argument("client", required=False)
+@click.option("--api-key", metavar="KEY", help="Otherwise the keys of this terminal's environment, or you are asked.")
+@_sandbox_option
+@click.option("--media", is_flag=True, help="With the extra that looks at clips and joins them.")
+@click.option("--print", "show", is_flag=True, help="Only show what would be written or run, without the key.")
+@click.option("--uninstall", is_flag=True, help="Take the entry out again.")
+@click.pass_obj
+def install(
+    settings: Settings, client: str | None, api_key: str | None, sandbox: bool, media: bool, show: bool, uninstall: bool
+) -> None:
+    """Put this server into the configuration of an MCP client.
+
+    CLIENT is claude-desktop, claude-code, cursor, vscode, codex, windsurf, gemini or zed. Without it, those found on
+    this computer are listed, and you are asked.
+    """
+    from . import install as clients
+    from .launch import find_source, find_uv, launch_command
+
+    computer = clients.Computer(sys.platform, os.environ, Path.home())
+    chosen = _choose_client(computer, client)
+    sandbox = sandbox or settings.start_sandbox
+    name = "luma-sandbox" if sandbox else "luma"
+    if uninstall:
+        print(clients.uninstall_preview(chosen, computer, name) if show else clients.uninstall(chosen, computer, name))
+        return
+    try:
+        command, *args = launch_command(find_source(), uv=find_uv(os.environ), media=media, sandbox=sandbox)
+    except LookupError as error:
+        raise click.ClickException(str(error)) from error
+    entry: dict[str, Any] = {"command": command, "args": args}
+    if not sandbox:
+        entry["env"] = {"LUMA_API_KEY": "your-key"} if show else _keys_to_write(settings, api_key)
+    print(clients.snippet(chosen, name, entry) if show else clients.install(chosen, computer, name, entry))
 
 
-def _standing_line(settings: Settings, standing: "ApiStanding") -> str:
-    if not standing.configured:
-        return standing.message or ""
-    name, url, variable = (
-        ("Agents API", settings.agents_url, settings.agents_key_variable)
-        if standing.api == "agents"
-        else ("Dream Machine API", settings.base_url, settings.key_variable)
-    )
-    key = "the sandbox's own key" if settings.sandbox else f"the key in {variable}"
-    balance = "" if standing.balance_usd is None else f" Balance: ${standing.balance_usd:.2f}."
-    if standing.files_at_luma:
-        balance += f" Uploaded files there: {standing.files_at_luma}."
-    return f"{name} at {url}, with {key}: {standing.message or 'it answers and accepts the key.'}{balance}"
+def _choose_client(computer: "Computer", name: str | None) -> "McpClient":
+    from .install import CLIENTS
+
+    if name:
+        if name not in CLIENTS:
+            raise click.UsageError(f"{name} is not one of the clients known here: {', '.join(CLIENTS)}.")
+        return CLIENTS[name]
+    found = [client for client in CLIENTS.values() if client.is_found(computer)]
+    names = ", ".join(client.name for client in found) or "none"
+    if not found or not sys.stdin.isatty():
+        raise click.UsageError(f"Name a client. Found on this computer: {names}. Known: {', '.join(CLIENTS)}.")
+    for client in found:
+        print(f"  {client.name:16}{client.title}, {client.path(computer)}")
+    return CLIENTS[click.prompt("Into which one?", type=click.Choice([client.name for client in found]))]
+
+
+def _keys_to_write(settings: Settings, api_key: str | None) -> dict[str, str]:
+    """The keys for a client, checked with Luma if it can be reached."""
+    if api_key is None and not settings.apis and not settings.wrong(*ALL_KEY_VARIABLES):
+        if not sys.stdin.isatty():
+            raise click.UsageError("Give a key with --api-key or in LUMA_API_KEY, or add --sandbox, which needs none.")
+        api_key = click.prompt(f"Luma API key, which is not shown (keys: {AGENTS_KEYS_PAGE})", hide_input=True)
+    if api_key is not None:
+        others = {name: value for name, value in os.environ.items() if name not in ALL_KEY_VARIABLES}
+        settings = Settings.from_env({**others, "LUMA_API_KEY": api_key})
+    if not settings.apis:
+        wrong = settings.wrong(*ALL_KEY_VARIABLES) or "That is a placeholder, not a key."
+        raise click.ClickException(f"{wrong.removesuffix(CORRECT_IT)} Nothing was written.")
+    for standing in _account(replace(settings, journal=None, read_only=True)).apis:
+        if standing.key_accepted is False:
+            raise click.ClickException(f"Luma refused the key, so nothing was written (keys: {AGENTS_KEYS_PAGE}).")
+        if not standing.key_accepted:
+            print(f"The key was not checked: {standing.message}", file=sys.stderr)
+    if settings.api_key and settings.agents_key:
+        return {"LUMA_API_KEY": settings.api_key, AGENTS_KEY_VARIABLE: settings.agents_key}
+    return {"LUMA_API_KEY": settings.api_key or settings.agents_key or ""}
 
 
 @commands.command()

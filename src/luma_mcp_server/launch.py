@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,12 +16,13 @@ NAME = "luma-mcp-server"
 
 
 def launch_command(
-    source: str, *, uv: str = "uv", media: bool = False, sandbox: bool = False, published: bool = PUBLISHED
+    source: str | None, *, uv: str = "uv", media: bool = False, sandbox: bool = False, published: bool = PUBLISHED
 ) -> list[str]:
     """The command line that starts the server.
 
     Args:
-        source: while the package is not published, the absolute path of a clone, or of a wheel.
+        source: while the package is not published, the absolute path of a clone, or of a wheel. Without it there is
+            no such command: `LookupError`.
         uv: `uv`, or its absolute path: clients with a window know no PATH. `uvx` is expected beside it.
         media: with the extra for frames, films and real sandbox clips.
         sandbox: with the built-in sandbox instead of Luma.
@@ -29,11 +32,23 @@ def launch_command(
     if published:
         package = ["--from", f"{NAME}[media]"] if media else []
         return [uvx, *package, NAME, *more]
+    if source is None:
+        raise LookupError(
+            f"{NAME} is not published yet, and where this copy came from is not known. Run it in a clone."
+        )
     if source.endswith(".whl"):
         return [uvx, "--from", f"{source}[media]" if media else source, NAME, *more]
     # Without --no-dev the first start downloads the test tools too: 85 MB instead of 26.
     extra = ["--extra", "media"] if media else []
     return [uv, "run", "--no-dev", *extra, "--directory", source, NAME, *more]
+
+
+def find_uv(environ: Mapping[str, str]) -> str:
+    """The absolute path of uv. Source: uv docs, "Environment variables": it sets UV for what it runs."""
+    found = shutil.which("uv", path=environ.get("PATH")) or environ.get("UV")
+    if found is None:
+        raise LookupError("uv was not found: it starts this server for the client. Install it: docs.astral.sh/uv")
+    return found
 
 
 def find_source() -> str | None:

@@ -17,7 +17,7 @@ from .errors import SettingsError
 
 KEY_VARIABLES = ("LUMA_API_KEY", "LUMAAI_API_KEY")
 AGENTS_KEY_VARIABLE = "LUMA_AGENTS_API_KEY"
-_ALL_KEYS = (*KEY_VARIABLES, AGENTS_KEY_VARIABLE)
+ALL_KEY_VARIABLES = (*KEY_VARIABLES, AGENTS_KEY_VARIABLE)
 # Source: Luma Agents API documentation, error handling page: any other key is answered with 401.
 _AGENTS_KEY_PREFIX = "luma-api-"
 
@@ -28,6 +28,9 @@ AGENTS_SANDBOX_KEY = "luma-api-sandbox-key"
 # Sources: _client.py of lumaai 1.21.0 and of luma-agents 0.5.0.
 DREAM_MACHINE_URL = "https://api.lumalabs.ai/dream-machine/v1"
 AGENTS_URL = "https://agents.lumalabs.ai/v1"
+
+# How each sentence about a value ends.
+CORRECT_IT = " Correct it, then restart this server."
 
 # Where keys are made. Sources: Luma Agents API FAQ; Luma's Dream Machine API documentation, whose page led nowhere for
 # new keys in 2026-06.
@@ -138,7 +141,7 @@ class Settings:
             confirm_is_cap=bool(_text(environ, "LUMA_MCP_CONFIRM_USD")),
             read_only=read_only,
             home=home,
-            problems={name: f"{name} {why} Correct it, then restart this server." for name, why in problems.items()},
+            problems={name: f"{name} {why}{CORRECT_IT}" for name, why in problems.items()},
             misspelled=tuple(
                 f"{name} is not a setting of this server: is it misspelled?" for name in unknown if name not in problems
             ),
@@ -169,7 +172,7 @@ class Settings:
 
     def on_sandbox(self, base_url: str, agents_url: str) -> "Settings":
         """The same settings, using a sandbox with its keys, whatever keys were set."""
-        replaced = {*_ALL_KEYS, "LUMAAI_BASE_URL", "LUMA_BASE_URL"}
+        replaced = {*ALL_KEY_VARIABLES, "LUMAAI_BASE_URL", "LUMA_BASE_URL"}
         return replace(
             self,
             api_key=SANDBOX_KEY,
@@ -197,7 +200,7 @@ class Settings:
         self.require("LUMAAI_BASE_URL", "LUMA_BASE_URL", "LUMA_MCP_SANDBOX")
         if self.apis:
             return
-        self.require(*_ALL_KEYS)
+        self.require(*ALL_KEY_VARIABLES)
         unfilled = " and ".join(self.unfilled_keys)
         raise SettingsError(
             f"No Luma API key is set{unfilled and f' ({unfilled} holds a placeholder, not a key)'}. Nothing was sent. "
@@ -228,13 +231,18 @@ def _keys(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     found: dict[str, Any] = {}
     unfilled: list[str] = []
     problems: dict[str, str] = {}
-    for variable in _ALL_KEYS:
+    for variable in ALL_KEY_VARIABLES:
         key = _PASTED_ALONG.sub("", _text(environ, variable))
         if not key or _PLACEHOLDER.match(key):
             unfilled += [variable] if environ.get(variable, "").strip() else []
         elif not key.isascii() or not key.isprintable() or " " in key:
             wrong = "holds characters that no Luma key has (spaces, line breaks or non-ASCII letters). Copy it again."
             problems[variable] = wrong
+        elif key.startswith("sk-") and not _text(environ, "LUMAAI_BASE_URL"):
+            # OpenAI's and Anthropic's keys begin so. A gateway with Luma's interface may hand out such keys too.
+            problems[variable] = (
+                f"holds a key that starts with sk-, as no key of Luma's does (keys: {AGENTS_KEYS_PAGE})."
+            )
         elif key.startswith(_AGENTS_KEY_PREFIX):
             found = {"agents_key": key, "agents_key_variable": variable} | found
         elif variable == AGENTS_KEY_VARIABLE:

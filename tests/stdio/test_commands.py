@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -32,7 +33,7 @@ def test_help_names_every_variable_and_command_and_needs_no_key(run) -> None:
     done = run("--help", LUMA_API_KEY=None)
 
     assert (done.returncode, done.stderr) == (0, "")
-    for name in [*VARIABLES, "demo", "check", "gallery", "sandbox", "--sandbox", "--version"]:
+    for name in [*VARIABLES, "demo", "check", "gallery", "install", "sandbox", "--sandbox", "--version"]:
         assert name in done.stdout
 
 
@@ -89,7 +90,13 @@ def test_a_check_names_the_purchases_whose_answer_was_lost(serve, run, world) ->
         ({"LUMA_API_KEY": "luma-api-planted"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),
         ({"LUMA_API_KEY": "your-key"}, "LUMA_API_KEY holds a placeholder, not a key"),
         ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
-        ({"LUMAAI_BASE_URL": None}, "could not be reached"),
+        (
+            {"LUMA_API_KEY": "sk-planted", "LUMAAI_BASE_URL": ""},
+            "holds a key that starts with sk-, as no key of Luma's",
+        ),
+        ({"LUMA_API_KEY": "sk-planted"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),  # a gateway's, perhaps
+        ({"LUMAAI_BASE_URL": None}, "could not be reached: the connection was refused."),
+        ({"LUMAAI_BASE_URL": "https://luma.invalid"}, "could not be reached: the name was not found (DNS)."),
     ],
     ids=str,
 )
@@ -106,6 +113,36 @@ def test_a_check_ends_with_a_sentence_about_what_is_wrong(
     assert (done.returncode, done.stderr) == (1, "")
     assert sentence in done.stdout.splitlines()[-1]
     assert done.stdout.count(sentence) == 1
+
+
+def test_a_check_through_a_proxy_that_refuses_names_the_proxy_without_its_password(run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor() as pool:
+        pool.submit(refuse_one, proxy)
+        address = f"127.0.0.1:{proxy.getsockname()[1]}"
+        done = run("check", LUMAAI_BASE_URL="https://luma.invalid", HTTPS_PROXY=f"http://me:luma-planted-4@{address}")
+
+    assert done.returncode == 1
+    assert "could not be reached: the proxy refused (407 Who are you). Check HTTPS_PROXY" in done.stdout
+    assert done.stdout.endswith(
+        f"Requests to Luma go through the proxy {address} (HTTPS_PROXY, or this computer's settings).\n"
+    )
+
+
+def refuse_one(proxy: socket.socket) -> None:
+    connection, _ = proxy.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_server_says_at_its_start_in_one_line_which_settings_can_not_be_used(serve) -> None:
+    server = serve(LUMA_MCP_WAIT_S="soon", LUMA_MCP_SAVE="maybe", LUMA_API_KEY="luma-planted 5", LUMA_MCP_NOTHING="1")
+    assert server.hang_up() == 0
+
+    [line] = server.errors.read_text().splitlines()
+    for name in ("LUMA_MCP_WAIT_S must be", "LUMA_MCP_SAVE must be", "LUMA_API_KEY holds", "LUMA_MCP_NOTHING is not"):
+        assert name in line
+    assert "planted" not in line
 
 
 def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:

@@ -115,7 +115,7 @@ def test_nobody_at_the_port_is_an_error_that_costs_nothing(serve, world) -> None
         unused.bind(("127.0.0.1", 0))
         server = serve(LUMAAI_BASE_URL=f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
         for tool, arguments in (("generate_video", {"prompt": "a lake"}), ("list_generations", {})):
-            assert "could not be reached (ConnectError)" in server.refusal(tool, **arguments)
+            assert "could not be reached: the connection was refused" in server.refusal(tool, **arguments)
         assert "Nothing was sent or charged" in server.refusal("generate_video", prompt="a lake")
         [standing] = server.call("get_account")["apis"]
         assert standing == IsPartialDict(configured=True, reachable=False)

@@ -220,8 +220,10 @@ PAID = {"results", "sources", "waiting", "keeping", "confirmation", "paid"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"server", "gallery", "install", "launch", "tools", "settings", "sandbox", "errors", "__init__"},
-    "install": {"launch"},
+    "cli": {"server", "gallery", "tools", "settings", "sandbox", "errors", "report", "install", "launch", "__init__"},
+    "report": {"tools", "settings"},
+    "install": {"jsonc"},
+    "jsonc": set(),
     "launch": set(),
     "gallery": {"purchases", "media", "catalog", "models", "errors", "settings", "pages"},
     "server": {"tools", "catalog", "models", "pricing", "prompts", "schema", "settings", "__init__"},

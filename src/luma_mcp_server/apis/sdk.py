@@ -6,6 +6,8 @@ Both are made by the same generator. A POST has four outcomes: it was not sent, 
 import json
 import logging
 import re
+import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,9 +237,9 @@ class SdkClient:
         """The error for a request without an answer, or with one that can't be used."""
         cause = error.__cause__
         if isinstance(cause, NEVER_SENT):
-            why = "took too long to connect" if isinstance(cause, httpx.TimeoutException) else "could not be reached"
+            why, todo = _why_unreached(cause)
             free = " Nothing was sent or charged." if paid else ""
-            return NotSent(f"Luma's API {why} ({type(cause).__name__}).{free} Check the network, then call again.")
+            return NotSent(f"Luma's API {why}.{free} {todo}, then call again.")
         if isinstance(error, Unusable):
             answer = cleaned(error.args[0])
             is_page = isinstance(answer, str) and "<" in answer
@@ -250,6 +252,34 @@ class SdkClient:
         else:
             what = f"The connection to Luma broke off ({type(cause or error).__name__})"
         return AnswerLost(f"{what}. {if_lost}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, also where httpcore hides that; each address that was tried has its own."""
+    yield error
+    for cause in (error.__cause__ or error.__context__, *getattr(error, "exceptions", ())):
+        if cause is not None:
+            yield from _causes(cause)
+
+
+def _why_unreached(error: BaseException) -> tuple[str, str]:
+    """Why a request never left, and what to do about it."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"took too long to connect ({type(error).__name__})", "Check the network"
+    if isinstance(error, httpx.ProxyError):
+        return f"could not be reached: the proxy refused ({quote(str(error))})", "Check HTTPS_PROXY"
+    kinds = tuple(_causes(error))
+    if any(isinstance(cause, socket.gaierror) for cause in kinds):
+        return "could not be reached: the name was not found (DNS)", "Check the network, or the base URL if you set one"
+    if any(isinstance(cause, ssl.SSLError) for cause in kinds):
+        todo = "If your company's proxy opens connections, put the path of its root certificate into SSL_CERT_FILE"
+        return "could not be reached: the certificate was not accepted (TLS)", todo
+    if any(isinstance(cause, ConnectionRefusedError) for cause in kinds):
+        return (
+            "could not be reached: the connection was refused",
+            "Check firewall, proxy, or the base URL if you set one",
+        )
+    return f"could not be reached ({type(error).__name__})", "Check the network"
 
 
 def _detail(body: object, key: str) -> str:

@@ -1,0 +1,61 @@
+"""What a person reads of an account."""
+
+from collections.abc import Iterator
+
+from .settings import AGENTS_KEYS_PAGE, Settings
+from .tools.account import Account, ApiStanding
+
+
+def account_lines(settings: Settings, found: Account, *, at_terminal: bool, proxy: str) -> Iterator[str]:
+    """What `check` says.
+
+    Args:
+        settings: which the account was asked with.
+        found: the account.
+        at_terminal: whether a person reads it who can set variables there.
+        proxy: which proxy is on the way to Luma, if any.
+    """
+    where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
+    if not settings.save:
+        where = "buys, saves and deletes nothing" if settings.read_only else f"{where} when asked"
+    yield f"Waits up to {settings.wait_s:g} s, {where}."
+    if found.spent_24h_usd is not None:
+        limit = "no budget is set" if found.budget_usd is None else f"of a budget of ${found.budget_usd:.2f}"
+        if settings.wrong("LUMA_MCP_BUDGET_USD"):
+            limit = "of a budget that can't be read"
+        assumed = f" (${found.assumed_24h_usd:.2f} of it assumed)" if found.assumed_24h_usd else ""
+        yield f"Spent in 24 hours: ${found.spent_24h_usd:.2f}{assumed}, {limit}. Journal: {found.journal}."
+        for user, usd in (found.spent_24h_by_user_usd or {}).items():
+            yield f"  {user}: ${usd:.2f}"
+    for purchase in found.in_flight or ():
+        yield f"Being bought now: {purchase}"
+    for purchase in found.unknown or ():
+        yield f"Luma's answer was lost, so this may have been charged: {purchase}"
+    for standing in found.apis:
+        yield _standing_line(settings, standing, at_terminal)
+    if proxy and any(standing.reachable is False for standing in found.apis):
+        yield f"Requests to Luma go through the proxy {proxy} (HTTPS_PROXY, or this computer's settings)."
+    said = " ".join(standing.message or "" for standing in found.apis)
+    yield from (warning for warning in found.warnings or () if warning not in said)
+    if at_terminal and (found.warnings or any(standing.message for standing in found.apis)):
+        yield (
+            "This was checked with the environment of this terminal. A client has one of its own, in its "
+            "configuration: luma-mcp-server install writes it."
+        )
+
+
+def _standing_line(settings: Settings, standing: ApiStanding, at_terminal: bool) -> str:
+    if not standing.configured:
+        if at_terminal and not (settings.problems or settings.unfilled_keys):
+            return f"LUMA_API_KEY is not set in this terminal (keys: {AGENTS_KEYS_PAGE}). --sandbox needs none."
+        return standing.message or ""
+    name, url, variable = (
+        ("Agents API", settings.agents_url, settings.agents_key_variable)
+        if standing.api == "agents"
+        else ("Dream Machine API", settings.base_url, settings.key_variable)
+    )
+    key = "the sandbox's own key" if settings.sandbox else f"the key in {variable}"
+    balance = "" if standing.balance_usd is None else f" Balance: ${standing.balance_usd:.2f}."
+    if standing.files_at_luma:
+        balance += f" Uploaded files there: {standing.files_at_luma}."
+    return f"{name} at {url}, with {key}: {standing.message or 'it answers and accepts the key.'}{balance}"
