@@ -23,7 +23,7 @@ from PIL import Image
 
 from luma_mcp_server.media.films import SOUND_BITS, VIDEO_OPTIONS, write
 from luma_mcp_server.media.frames import spread
-from luma_mcp_server.media.sheet import Row, contact_sheet
+from luma_mcp_server.media.sheet import LARGEST_SIDE, Row, contact_sheet
 from luma_mcp_server.media.shots import SOUND_RATE, Plan, measure_shot
 
 MB = 1024**2
@@ -111,7 +111,9 @@ def compare(name: str, ours: Callable[[], object], other: str, theirs: Callable[
 
 
 def sheet(clips: list[Path]) -> None:
-    contact_sheet([Row(path.name, [(picture, "") for picture, _ in spread(path, path.name, 9)]) for path in clips])
+    side = LARGEST_SIDE // (3 if len(clips) == 1 else 9)
+    rows = [(path.name, spread(path, path.name, 9, side)) for path in clips]
+    contact_sheet([Row(name, [(picture, "") for picture, _ in found]) for name, found in rows])
 
 
 def main(folder: Path) -> None:

@@ -97,8 +97,10 @@ class Gallery:
         asked = request.query_params
         try:
             day = date.fromisoformat(asked["day"]) if asked.get("day") else None
-            offset = int(asked.get("offset", "0"))
-        except ValueError:
+            since = _midnight(day) if day else 0.0
+            until = _midnight(day + timedelta(days=1)) if day else float("inf")
+            offset = min(int(asked.get("offset", "0")), 1_000_000)
+        except (ValueError, OverflowError, OSError):  # a date that this system's clock does not have
             raise HTTPException(400, "day must be a date such as 2026-11-27, and offset a number.") from None
         purchases, matching = await self._journal.browse(
             PAGE_SIZE,
@@ -106,8 +108,8 @@ class Gallery:
             text=asked.get("text", ""),
             state=asked.get("state", ""),
             model=asked.get("model", ""),
-            since=_midnight(day) if day else 0.0,
-            until=_midnight(day + timedelta(days=1)) if day else float("inf"),
+            since=since,
+            until=until,
         )
         saved = await to_thread.run_sync(saved_files, self._settings.output_dir)
         shown = [str(purchase.generation_id) for purchase in purchases]
@@ -135,7 +137,8 @@ class Gallery:
         files = self._files.get(name, ())
         if number >= len(files) or not files[number].is_file():
             raise HTTPException(404, "That file is not there any more.")
-        return FileResponse(files[number])
+        # Whatever lies in the folder by a generation's name, it must not run as a page of ours.
+        return FileResponse(files[number], headers={"Content-Security-Policy": "sandbox; default-src 'none'"})
 
     async def poster(self, request: Request) -> Response:
         """The small picture of a generation."""

@@ -245,20 +245,62 @@ class Dribble(httpx.AsyncByteStream):
         await anyio.sleep_forever()
 
 
-@pytest.mark.parametrize(
-    ("error", "words"), [(httpx.ReadError("reset"), "link (ReadError)"), (None, "no time left to save")]
-)
-async def test_a_download_that_does_not_end_leaves_the_link_and_no_half_file(desk, error, words: str) -> None:
-    desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=Dribble(error))
+async def test_a_download_that_breaks_off_for_good_leaves_the_link_and_no_half_file(desk) -> None:
+    desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=Dribble(httpx.ReadError("reset")))
     started = anyio.current_time()
 
     made = await desk.video()
 
     assert anyio.current_time() - started < 46.1
-    assert words in made["warnings"][0]
+    assert "link (ReadError)" in made["warnings"][0]
     assert "download_generation" in made["warnings"][0]
     assert made["video_url"]
     assert list(desk.folder.iterdir()) == []
+
+
+class Slow(httpx.AsyncByteStream):
+    """A clip that takes a minute to arrive, and counts how often it was asked for."""
+
+    asked = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.asked += 1
+        yield b"\0\0\0\x20ftypisom"
+        for _ in range(20):
+            await anyio.sleep(3)
+            yield bytes(1000)
+
+
+async def test_a_download_that_outlasts_its_call_goes_on_and_the_next_call_has_the_file(desk) -> None:
+    slow = Slow()
+    desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=slow)
+
+    made = await desk.video()
+    assert "still being saved" in made["warnings"][0]
+    assert "file_path" not in made
+    saved = await desk.call("download_generation", generation_id=made["generation_id"])
+
+    assert Path(saved["file_path"]).stat().st_size == 20_012
+    assert slow.asked == 1
+    assert len(list(desk.folder.iterdir())) == 1
+
+
+async def test_every_output_is_saved_though_nobody_waits_for_the_last(agents_desk) -> None:
+    class SlowSidecar(httpx.AsyncBaseTransport):
+        def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+            self.inner = inner
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith((".exr", ".zip")):
+                await anyio.sleep(25)
+            return await self.inner.handle_async_request(request)
+
+    agents_desk.wire.inner = SlowSidecar(agents_desk.wire.inner)
+    made = await agents_desk.video(dynamic_range="hdr_exr", wait_s=10)
+    await anyio.sleep(90)
+
+    shown = await agents_desk.call("get_generation", generation_id=made["generation_id"])
+    assert [Path(one["file_path"]).is_file() for one in shown["outputs"]] == [True, True]
 
 
 async def test_a_download_that_was_asked_for_and_does_not_end_says_so(desk) -> None:
@@ -453,7 +495,9 @@ async def test_a_picture_is_scaled_down_until_it_fits(tmp_path: Path, most_bytes
     Image.effect_noise((1500, 1000), 90).save(data, "PNG")
     wire = httpx.MockTransport(lambda _: httpx.Response(200, content=data.getvalue()))
     async with httpx.AsyncClient(transport=wire) as http:
-        picture = Downloads(lambda: http, tmp_path, None, pytest.fail).picture("https://example.com/a.png", most_bytes)
+        picture = Downloads(lambda: http, tmp_path, None, pytest.fail, pytest.fail).picture(
+            "https://example.com/a.png", most_bytes
+        )
         if most_bytes == 10_000:
             with pytest.raises(LumaServerError, match="too large to show"):
                 await picture

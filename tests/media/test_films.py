@@ -417,11 +417,11 @@ async def test_a_clip_that_can_not_be_used_is_named_and_nothing_is_written(desk,
     whole = Path(good).read_bytes()
     Image.new("RGB", (64, 64)).save(tmp_path / "picture.png")
     files = {
-        "empty.mp4": (b"", "contains another format, and films are made of videos"),
+        "empty.mp4": (b"", "contains another format; films are made of videos"),
         "noise.mp4": (whole[:40] + b"x" * 4000, "has no picture"),
         "cut.mp4": (whole[: len(whole) // 2], "is damaged or cut off|breaks off after"),
         "list.mp4": (b"#EXTM3U\n#EXTINF:1,\ngood.mp4\n", "contains another format"),
-        "picture.mp4": ((tmp_path / "picture.png").read_bytes(), "contains image/png, and films are made of videos"),
+        "picture.mp4": ((tmp_path / "picture.png").read_bytes(), "contains image/png; films are made of videos"),
     }
     for name, (data, words) in files.items():
         (tmp_path / name).write_bytes(data)

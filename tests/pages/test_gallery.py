@@ -211,7 +211,7 @@ def test_totals_say_what_was_spent_of_the_budget(page: Page) -> None:
     assert page.inner_text("#totals").split("\n") == [
         *("Generations", "300"),
         *("Spent in 24 hours", "$1.60 of $5.00"),
-        *("Spent in all", "$46.08"),
+        *("Total spent", "$46.08"),
     ]
 
 
@@ -221,7 +221,7 @@ def test_what_runs_is_shown_with_its_time_of_the_usual_time(page: Page) -> None:
     expect(running).to_have_count(1)
     expect(running.first).to_contain_text("shot 0")
     expect(running.first).to_contain_text("30 s of about 60 s")
-    expect(page.get_by_text("asks Luma nothing")).to_be_visible()
+    expect(page.get_by_text("does not contact Luma")).to_be_visible()
 
 
 def test_a_clip_plays_while_the_pointer_is_on_it(page: Page) -> None:
@@ -286,12 +286,12 @@ def test_the_layers_of_an_image_are_shown_below_it(open_page, tmp_path: Path) ->
 
 
 def test_a_missing_file_leaves_a_plain_placeholder(page: Page) -> None:
-    expect(card(page, MISSING).locator(".stage")).to_have_text("No file here: not saved, or moved away")
+    expect(card(page, MISSING).locator(".stage")).to_have_text("File not found: never saved, or moved")
     expect(card(page, FAILED_EVERY - 1).locator(".stage")).to_have_text("Failed, not charged")
     expect(card(page, LOST).locator(".stage")).to_have_text("Luma's answer was lost")
 
     card(page, MISSING).click()
-    expect(page.locator("dialog .stage")).to_have_text("No file here: not saved, or moved away")
+    expect(page.locator("dialog .stage")).to_have_text("File not found: never saved, or moved")
 
 
 def test_enter_opens_a_generation_and_escape_goes_back_to_its_card(page: Page, shelf: Shelf) -> None:
@@ -420,8 +420,16 @@ def test_a_file_is_served_in_parts_by_its_generation_alone(shelf: Shelf) -> None
 
     part = shelf.get(f"file/{name}/0", Range="bytes=10-19")
     assert (part.status_code, part.content) == (206, shelf.file_of(8).read_bytes()[10:20])
+    assert part.headers["content-security-policy"].startswith("sandbox"), "a file must not run as a page"
     for path in (f"file/{name}/1", f"file/{uuid.uuid4()}/0", "file/..%2Fjournal.sqlite3/0", "file/journal.sqlite3/0"):
         assert shelf.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["day=0001-01-01", "day=9999-12-31", "day=x", "offset=x", f"offset={10**30}"])
+def test_a_day_or_an_offset_that_makes_no_sense_finds_nothing(shelf: Shelf, query: str) -> None:
+    answer = shelf.get(f"generations?{query}")
+
+    assert answer.status_code == 400 or answer.json()["generations"] == []
 
 
 def test_no_link_of_lumas_is_told(shelf: Shelf) -> None:

@@ -98,9 +98,9 @@ def test_without_the_media_extra_what_needs_it_says_how_to_get_it(serve, server,
     assert "media" not in bare.call("download_generation", generation_id=clip)
     said = bare.refusal("generate_video", prompt="it goes on", start_image=clip)
     assert "this installation can't cut frames out of one. Nothing was sent." in said
-    assert "uvx --with 'luma-mcp-server[media]' luma-mcp-server" in said
+    assert "uv run --no-dev --extra media --directory" in said
     said = bare.refusal("join_videos", sources=[clip, clip])
-    assert "can't join videos. Start this server with its media extra: uvx --with 'luma-mcp-server[media]'" in said
+    assert "Joining videos needs the media extra. Start this server with its media extra: `uv run" in said
     layers = bare.call("extract_layers", source="https://example.com/lake.jpg")
     assert all(Path(one["file_path"]).exists() for one in layers["outputs"])
     assert "file_path" not in layers

@@ -134,7 +134,7 @@ def test_another_take_shows_its_price_and_is_bought_by_a_second_click_only(playe
     player.shown()
 
     player.frame.get_by_role("button", name="Another take").click()
-    expect(player.frame.locator(".ask")).to_contain_text("Another take. This costs $0.71.")
+    expect(player.frame.locator(".ask")).to_contain_text("Another take: $0.71.")
     assert all(one["params"]["arguments"].get("dry_run") for one in player.heard("tools/call"))
     player.frame.get_by_role("button", name="Buy for $0.71").dblclick()
 
@@ -155,6 +155,8 @@ def test_a_clip_is_extended_with_a_prompt_by_keyboard_alone(player: Player) -> N
     expect(player.frame.get_by_label("What happens next")).to_be_focused()
     player.page.keyboard.type("the bridge opens")
     player.page.keyboard.press("Enter")
+    expect(player.frame.get_by_role("button", name="Cancel")).to_be_focused()
+    player.page.keyboard.press("Shift+Tab")
     expect(player.frame.get_by_role("button", name="Buy for")).to_be_focused()
     player.page.keyboard.press("Enter")
 
@@ -228,3 +230,36 @@ def test_messages_from_elsewhere_are_not_heard(player: Player) -> None:
     player.frame.get_by_role("button", name="Extend").click()
 
     expect(player.frame.locator("#said")).not_to_contain_text("planted")
+
+
+def test_enter_that_is_held_does_not_buy(player: Player) -> None:
+    player.open(player.make("a meadow"))
+    player.shown()
+    player.frame.get_by_role("button", name="Another take").focus()
+
+    player.page.keyboard.down("Enter")
+    for _ in range(20):
+        player.page.keyboard.down("Enter")  # again and again, as a key that is held
+    player.page.keyboard.up("Enter")
+    player.frame.get_by_role("button", name="Extend").focus()
+
+    assert all(one["params"]["arguments"].get("dry_run") for one in player.heard("tools/call"))
+
+
+def test_a_job_that_is_answered_with_a_task_is_followed_like_any_other(player: Player) -> None:
+    made = player.make("a glacier")["structuredContent"]["generation_id"]
+    player.open({"resultType": "task", "taskId": made, "status": "working", "statusMessage": "dreaming, 5 s"})
+
+    expect(player.frame.locator("article .note").last).to_contain_text("dreaming, 5 s")
+    expect(player.frame.locator(".badge")).to_have_text("completed", timeout=20_000)
+    assert player.shown()
+
+
+def test_a_job_made_of_a_local_file_is_not_offered_again(player: Player) -> None:
+    made = player.make("a valley")
+    made["structuredContent"]["arguments"]["start_image"] = "a local file (image/png)"
+    player.open(made)
+    player.shown()
+
+    expect(player.frame.get_by_role("button", name="Extend")).to_be_visible()
+    expect(player.frame.get_by_role("button", name="Another take")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""docs/install.md, whose entries and buttons are made from the command that `launch.py` holds."""
+"""docs/install.md and the README, whose entries and buttons are made from the command that `launch.py` holds."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ import pytest
 from luma_mcp_server.launch import PUBLISHED, launch_command
 from luma_mcp_server.settings import Settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "install.md"
+ROOT = Path(__file__).parents[2]
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 CLONE = "/absolute/path/to/the/clone"
 WINDOWS_CLONE = r"C:\Users\you\luma-mcp-server"
@@ -75,6 +75,7 @@ def blocks(published: bool) -> dict[str, str]:
     asking = {"key": "${input:luma-key}", "before": f'  "inputs": [{json.dumps(ASKED)}],\n'}
     return {
         "source": source(published),
+        "entry": f"{json_entry(published, 'mcpServers')}\n\n{source(published)}",
         "check": in_powershell(
             fenced("sh", f"LUMA_API_KEY=your-key {line} check"),
             f"$env:LUMA_API_KEY = 'your-key'\n{powershell([*on_windows, 'check'])}",
@@ -138,16 +139,20 @@ def buttons(published: bool) -> str:
     return f"Add it to {' · '.join(made)}. Put your key in place of `your-key` where you are not asked for it."
 
 
-@pytest.mark.parametrize("name", blocks(False))
-def test_a_part_of_the_page_says_how_the_server_is_started_now(name: str) -> None:
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [*(("docs/install.md", name) for name in blocks(False) if name != "entry"), ("README.md", "entry")],
+)
+def test_a_part_of_a_page_says_how_the_server_is_started_now(file: str, name: str) -> None:
+    page = ROOT / file
+    text = page.read_text(encoding="utf-8")
     before, begin, rest = text.partition(f"<!-- {name} -->\n")
     old, end, after = rest.partition(f"<!-- /{name} -->")
     assert begin
     assert end
     now = blocks(PUBLISHED)[name] + "\n"
     if UPDATE:
-        PAGE.write_text(before + begin + now + end + after, encoding="utf-8")
+        page.write_text(before + begin + now + end + after, encoding="utf-8")
         old = now
 
     assert old == now

@@ -239,7 +239,7 @@ MAY_IMPORT = {
     "tools.create_images": SHARED | PAID | {"create"},
     "purchases": {"models", "errors"},
     "apis": {"catalog", "models", "errors"},
-    "media": {"models", "errors"},
+    "media": {"models", "errors", "launch"},
     "pricing": {"catalog", "models"},
     "catalog": {"models", "errors"},
     "poller": {"models", "errors"},

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from mcp.client.extension import ClientExtension, ResultClaim
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult, Request, RequestParams, Result
+from PIL import Image
 from pydantic import ConfigDict
 
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
@@ -195,7 +197,7 @@ async def test_a_lost_answer_is_a_task_until_the_list_tells(open_tasks) -> None:
         desk.world.faults.append(Fault("status", "GET", path="/generations", status=503, times=2))
         task = await start(desk)
         assert task["taskId"].startswith("request-")
-        assert task["statusMessage"].startswith("unknown, ")
+        assert "may have been taken and charged" in task["statusMessage"]
         await anyio.sleep(60)
 
         assert (await ask(desk, task["taskId"]))["result"]["structuredContent"]["state"] == "completed"
@@ -219,6 +221,52 @@ async def test_waiting_for_what_turns_out_not_to_be_bought_ends_with_an_error(op
         assert waited["status"] == "completed"
         assert waited["result"]["isError"]
         assert "was not bought" in waited["result"]["content"][0]["text"]
+
+
+async def test_a_task_is_not_done_before_its_file_is_saved(open_tasks) -> None:
+    class Slow(httpx.AsyncBaseTransport):
+        def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+            self.inner = inner
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if "/media/" in request.url.path:
+                await anyio.sleep(28)
+            return await self.inner.handle_async_request(request)
+
+    async with open_tasks() as desk:
+        desk.wire.inner = Slow(desk.wire.inner)
+        desk.world.seconds = 10
+        task = await start(desk)
+        await anyio.sleep(10)
+
+        shown = await ask(desk, task["taskId"])
+        assert shown["status"] == "working"
+        assert shown["statusMessage"].startswith("saving")
+        await anyio.sleep(30)
+        result = (await ask(desk, task["taskId"]))["result"]["structuredContent"]
+        assert Path(result["file_path"]).is_file()
+
+
+async def test_what_was_said_with_a_purchase_is_in_the_result_of_its_task(open_tasks, tmp_path) -> None:
+    picture = tmp_path / "lake.png"
+    Image.new("RGB", (640, 360)).save(picture)
+    async with open_tasks(LUMA_API_KEY=AGENTS_SANDBOX_KEY, LUMA_MCP_INPUT_DIRS=str(tmp_path)) as desk:
+        desk.world.seconds = 10
+        task = await start(desk, start_image=str(picture))
+        await anyio.sleep(20)
+
+        result = (await ask(desk, task["taskId"]))["result"]["structuredContent"]
+        assert result["files_sent"] == [str(picture)]
+
+
+@pytest.mark.parametrize("wrong", [{"LUMA_MCP_SAVE": "flase"}, {"LUMA_MCP_OUTPUT_DIR": "not/absolute"}])
+async def test_a_setting_that_is_misspelled_saves_nothing_behind_the_user_s_back(open_desk, wrong) -> None:
+    async with open_desk(**wrong) as desk:
+        await desk.video(wait_s=0)
+        await anyio.sleep(60)
+
+        assert "watching" not in await desk.call("get_account")
+        assert not desk.folder.exists()
 
 
 async def test_a_task_that_nobody_knows_of_another_account_or_malformed_is_an_error(open_tasks, tmp_path) -> None:
@@ -375,6 +423,6 @@ async def test_a_watched_job_survives_luma_s_trouble_and_a_full_folder(open_desk
         desk.wire.gone = False
         await anyio.sleep(60)
         (tmp_path / "Luma").unlink()
-        await anyio.sleep(30)
+        await anyio.sleep(120)
 
         assert saved(desk) == 1

@@ -4,15 +4,16 @@ import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import anyio
 import anyio.to_thread
 import httpx
+from anyio.abc import TaskGroup
 
 from ..errors import InvalidRequest, LumaServerError
 from ..models import Generation, Output
@@ -55,11 +56,12 @@ class Downloads:
         folder: Path | None,
         own_host: str | None,
         renew: Callable[[str], Awaitable[Generation]],
+        tasks: TaskGroup,
     ) -> None:
         self._folder, self._renew = folder, renew
         self._links = Links(http, own_host)
-        # Generations that are being saved under their own names: other calls wait for the file.
-        self._saving: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        self._tasks = tasks
+        self._saving: dict[str, _Saving] = {}  # by name without ending: what is being saved under its own name
 
     def problem(self) -> str | None:
         """Why no file can be saved, as far as can be seen without trying."""
@@ -76,6 +78,10 @@ class Downloads:
             return None
         files = sorted((*self._folder.glob(f"*-{generation_id}.*"), *self._folder.glob(f"*-{generation_id}-all.png")))
         return next((path for path in files if path.suffix[1:] in _ENDINGS.values() and path.is_file()), None)
+
+    def progress(self, generation_id: str) -> str | None:
+        """How far the saving of a generation's file is, in words; None if it is not being saved."""
+        return next((job.describe() for stem, job in self._saving.items() if generation_id in stem), None)
 
     def find(self, generation: Generation) -> Generation:
         """A generation with the files that were saved under its own name."""
@@ -98,7 +104,7 @@ class Downloads:
         """Save a completed generation, and say where; of several results each has a file of its own.
 
         Without a `filename` the name ends in the generation's id, so that it is downloaded only once and the file can
-        stand for the generation. `say` is told how far the download is.
+        stand for the generation. It goes on when nobody waits for it any longer. `say` is told how far it is.
         """
         stem = chosen_stem(filename) if filename else _own_stem(generation)
         save, renew = partial(self._save, once=not filename, say=say), partial(self._new_link, generation.generation_id)
@@ -132,13 +138,27 @@ class Downloads:
             await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
             if not once:
                 return await self._fetch(url, path, renew, say, once=False)
-            async with self._saving.setdefault(stem, anyio.Lock()):
-                return _existing(path) or await self._fetch(url, path, renew, say, once=True)
+            if there := _existing(path):
+                return there
+            if (job := self._saving.get(stem)) is None:
+                job = self._saving[stem] = _Saving()
+                self._tasks.start_soon(self._run, job, url, path, renew)
+            say(lambda: job.describe())
+            return await job.result()
         except OSError as error:
             raise LumaServerError(
                 f"The file could not be written to {self._folder} ({error.strerror or type(error).__name__}). Free up "
                 "space or change the folder (LUMA_MCP_OUTPUT_DIR); until then use the link."
             ) from error
+
+    async def _run(self, job: "_Saving", url: str, path: Path, renew: Renew) -> None:
+        try:
+            job.path = await self._fetch(url, path, renew, job.say, once=True)
+        except Exception as error:  # noqa: BLE001 - handed to the calls that wait, which raise it
+            job.error = error
+        finally:
+            del self._saving[path.name]
+            job.ended.set()
 
     async def content(self, url: str, shown: str) -> bytes:
         """What a link to a clip leads to; in errors it is called `shown`."""
@@ -148,7 +168,7 @@ class Downloads:
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > _MOST_CLIP_BYTES:
-                        raise InvalidRequest(f"{shown} is larger than 200 MB. Nothing was bought. Use a shorter clip.")
+                        raise InvalidRequest(f"{shown} is larger than 200 MB. Use a shorter clip.")
         except LinkFailed as error:
             raise LumaServerError(f"{shown} could not be downloaded ({error.why}). Check its link.") from error
         return bytes(data)
@@ -186,6 +206,27 @@ class Downloads:
             return (_existing(path) if once else None) or part.rename(free_name(path, ending))
         finally:
             part.unlink(missing_ok=True)
+
+
+@dataclass
+class _Saving:
+    """A file that is being saved, however many calls wait for it."""
+
+    describe: Callable[[], str] = lambda: "saving"
+    path: Path | None = None
+    error: Exception | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
+
+    def say(self, describe: Callable[[], str]) -> None:
+        """Say from now on how far it is."""
+        self.describe = describe
+
+    async def result(self) -> Path:
+        """The file, once it is saved; raises what has kept it from being saved."""
+        await self.ended.wait()
+        if self.path is None:
+            raise self.error or LumaServerError("The server ended before the file was saved.")
+        return self.path
 
 
 def _part(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Films: clips joined into one MP4, in order. Needs the `media` extra (av)."""
 
+import math
 import secrets
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
@@ -25,6 +26,7 @@ VIDEO_OPTIONS = {"preset": "veryfast", "crf": "18"}
 SOUND_BITS = 192_000
 
 _END_FADE_S = 1.0
+_KEPT_S = 600.0
 _TURNS = {90: ["transpose=cclock"], -90: ["transpose=clock"], 180: ["hflip", "vflip"], -180: ["hflip", "vflip"]}
 
 
@@ -45,6 +47,7 @@ class Job:
     error: Exception | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    ended_at: float = math.inf
 
     def progress(self) -> str:
         """How far it is, in words."""
@@ -65,8 +68,12 @@ class Films:
         self._jobs: dict[Hashable, Job] = {}
 
     def find(self, wanted: Hashable) -> Job | None:
-        """The film that the same call asked for before, if no call has its result yet."""
-        return self._jobs.get(wanted)
+        """The film that the same call asked for before, if no call has its result yet: of the last ten minutes."""
+        job = self._jobs.get(wanted)
+        if job and anyio.current_time() - job.ended_at > _KEPT_S:
+            del self._jobs[wanted]
+            return None
+        return job
 
     def start(self, wanted: Hashable, plan: Plan, path: Path) -> Job:
         """Begin a film at a path without its ending; another film or file there stays."""
@@ -114,6 +121,7 @@ class Films:
             )
         except Exception as error:  # noqa: BLE001 - passed on to the calls that wait, which raise it
             job.error = error
+        job.ended_at = anyio.current_time()
         job.ended.set()
 
 

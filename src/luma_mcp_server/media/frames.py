@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,13 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import refuse
+from ..launch import find_source, launch_command
 from ..models import FileFacts, LocalFile
 from .references import IMAGE_ENDINGS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-INSTALL = "Start this server with its media extra: uvx --with 'luma-mcp-server[media]' luma-mcp-server"
+
+def install_line() -> str:
+    """How to have the `media` extra, as a sentence."""
+    try:
+        command = shlex.join(launch_command(find_source(), media=True))
+    except LookupError:
+        command = "uv run --extra media luma-mcp-server"
+    return f"Start this server with its media extra: `{command}`."
 
 
 def can_read() -> bool:
@@ -102,12 +111,19 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
     )
 
 
-def spread(source: Path | bytes, shown: str, count: int) -> list[tuple["Image", float]]:
-    """So many frames of a video, evenly spread, with their times in seconds. It blocks: call it in a worker thread."""
+def spread(source: Path | bytes, shown: str, count: int, side: int) -> list[tuple["Image", float]]:
+    """So many frames of a video, evenly spread, with their times in seconds; none has a side longer than that.
+
+    It blocks: call it in a worker thread.
+    """
     with opened(source, shown) as container:
         clip = measured(container, shown)
         wanted = [clip.seconds * (number + 0.5) / count for number in range(count)]
-        return list(_passing(container, wanted, 0.5 / clip.rate))
+        found = []
+        for picture, at_s in _passing(container, wanted, 0.5 / clip.rate):
+            picture.thumbnail((side, side))  # at once: eighty frames of their own size would fill the memory
+            found.append((picture, at_s))
+        return found
 
 
 def opened(source: LocalFile | Path | bytes, shown: str) -> Any:

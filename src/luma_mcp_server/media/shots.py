@@ -131,7 +131,7 @@ def measure_shot(path: Path, shown: str) -> Shot:
     with path.open("rb") as file:
         found = media_type(file.read(HEAD_BYTES)) or "another format"
     if not found.startswith("video/"):
-        raise refuse(f"{shown} contains {found}, and films are made of videos", "Name an MP4.")
+        raise refuse(f"{shown} contains {found}; films are made of videos", "Use an MP4.")
     with opened(path, shown) as container:
         clip, video = measured(container, shown), container.streams.video[0]
         first = _first(container, video, shown)
@@ -170,10 +170,10 @@ def opened_sound(path: Path, shown: str) -> Any:
     try:
         container = av.open(str(path), metadata_errors="ignore", options={"format_whitelist": _SOUND_FORMATS})
     except (av.FFmpegError, OSError) as error:
-        raise refuse(f"{shown} can't be read as sound", "Name an MP3, M4A or WAV file.") from error
+        raise refuse(f"{shown} can't be read as sound", "Use an MP3, M4A or WAV file.") from error
     if not container.streams.audio:
         container.close()
-        raise refuse(f"{shown} has no sound", "Name an MP3, M4A or WAV file.")
+        raise refuse(f"{shown} has no sound", "Use an MP3, M4A or WAV file.")
     return container
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from ..errors import LumaServerError, refuse
-from ..media.frames import INSTALL, can_read
+from ..media.frames import can_read, install_line
 from ..media.references import UUID
 from ..models import PURCHASE_PREFIX, Value
 from .call import Call
@@ -51,14 +51,14 @@ async def join_videos(
     transition: Annotated[Literal["cut", "crossfade"], Field(description="From clip to clip")] = "cut",
     audio: Annotated[str | None, Field(description="Path of a track that replaces their sound")] = None,
 ) -> Film:
-    """Join clips into one MP4 of the first one's size. Free."""
+    """Join clips into one MP4 with the first one's size. Local and free."""
     from ..media.downloads import chosen_stem
     from ..media.shots import Plan, measure_shot, measure_track
 
     services, settings = call.services, call.services.settings
     settings.require("LUMA_MCP_WAIT_S", "LUMA_MCP_OUTPUT_DIR")
     if not can_read():
-        raise LumaServerError(f"This installation can't join videos. {INSTALL}.")
+        raise LumaServerError(f"Joining videos needs the media extra. {install_line()}")
     wanted = (tuple(sources), filename, transition, audio)
     job = services.films.find(wanted)
     if job is None:
@@ -94,7 +94,7 @@ def _shown(job: "Job", *, sandbox: bool) -> Film:
         reencoded=job.plan.encodes,
         sandbox=sandbox or None,
         warnings=job.plan.warnings or None,
-        next_step=None if job.path else "join_videos with the same arguments, which waits for this film",
+        next_step=None if job.path else "join_videos with the same arguments goes on waiting",
     )
 
 

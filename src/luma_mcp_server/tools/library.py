@@ -1,6 +1,7 @@
 """The tools for what was made: look at it, wait for it, keep it, delete it. None of them costs money."""
 
 import base64
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +13,9 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from pydantic import Field
 
 from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, WasDeleted, refuse
-from ..media.frames import INSTALL, can_read, spread
+from ..media.frames import can_read, install_line, spread
 from ..media.references import UUID
-from ..media.sheet import MOST_BYTES, Row, contact_sheet, opened
+from ..media.sheet import LARGEST_SIDE, MOST_BYTES, Row, contact_sheet, opened
 from ..models import PURCHASE_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
 from .call import Call
 from .results import present, unknown_result, wait_for
@@ -281,9 +282,11 @@ async def download_generation(
     with anyio.CancelScope(deadline=call.limit):
         saved = await services.downloads.save(generation, filename, call.say)
     if saved is None:
+        goes_on = "It goes on: call again."
+        if filename:
+            goes_on = "It was given up: without a filename it would go on in the server."
         raise LumaServerError(
-            f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S) and was given up. "
-            "Nothing is lost: call again, raise that limit, or use the link that get_generation gives."
+            f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S). {goes_on}"
         )
     name = Path(saved.file_path or "").name
     renamed = bool(filename and name) and filename not in (name, name.rpartition(".")[0])
@@ -303,9 +306,12 @@ async def preview_generations(
     if len(shown) == 1 and (shown[0].type != "video" or not can_read()):
         data, mime_type = await call.services.downloads.picture(_still(shown[0]), MOST_BYTES)
     elif not can_read():
-        raise LumaServerError(f"Several generations in one picture, and frames of videos, need more. {INSTALL}.")
+        raise LumaServerError(
+            f"Frames of videos, and several generations in one picture, need the media extra. {install_line()}"
+        )
     else:
-        rows = [await _row_of(call, one, number, frames) for number, one in enumerate(shown, 1)]
+        side = LARGEST_SIDE // (math.ceil(math.sqrt(frames)) if len(shown) == 1 else frames)
+        rows = [await _row_of(call, one, number, frames, side) for number, one in enumerate(shown, 1)]
         data, mime_type = await anyio.to_thread.run_sync(contact_sheet, rows), "image/jpeg"
     picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
     numbered = ", ".join(f"{number} = {one.generation_id}" for number, one in enumerate(shown, 1))
@@ -322,13 +328,13 @@ def _still(generation: Generation) -> str:
     source = whole or generation.thumbnail_url or generation.image_url or next(filter(None, layers), None)
     if source is None:
         raise LumaServerError(
-            f"Luma made no picture of {generation.generation_id}. Nothing is lost: get_generation has its link. "
-            f"{INSTALL}, to see frames of it."
+            f"Luma has no thumbnail of {generation.generation_id}; get_generation has its link. To see its frames: "
+            f"{install_line()}"
         )
     return source
 
 
-async def _row_of(call: Call, generation: Generation, number: int, frames: int) -> Row:
+async def _row_of(call: Call, generation: Generation, number: int, frames: int, side: int) -> Row:
     """A generation in a contact sheet."""
     downloads, name = call.services.downloads, str(generation.generation_id)
     label = f"{number}  {generation.prompt or name}"[:90]
@@ -337,7 +343,7 @@ async def _row_of(call: Call, generation: Generation, number: int, frames: int) 
         return Row(label, [(await anyio.to_thread.run_sync(opened, data), "")])
     path = Path(generation.file_path) if generation.file_path else None
     source = path or await downloads.content(generation.video_url or "", name)
-    found = await anyio.to_thread.run_sync(spread, source, name, frames)
+    found = await anyio.to_thread.run_sync(spread, source, name, frames, side, abandon_on_cancel=True)
     return Row(label, [(picture, f"{at_s:.1f} s") for picture, at_s in found])
 
 
@@ -352,7 +358,7 @@ async def media_of(call: Call, generation_id: str, most_bytes: int) -> bytes:
         data = await call.services.downloads.content(made.url or "", generation_id)
         size = len(data)
     if size > most_bytes:
-        raise LumaServerError(f"The file has {size:,} bytes; at most {most_bytes:,} are sent this way. Use its link.")
+        raise LumaServerError(f"The file is {size >> 20} MB; this resource serves {most_bytes >> 20} MB. Use its link.")
     return data
 
 

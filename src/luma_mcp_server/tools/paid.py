@@ -210,7 +210,6 @@ async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -
     """The purchase, with what else can be said where Luma refuses it."""
     call.say("sending to Luma")
     services = call.services
-    keep_purchases(services)
     # The POST gets its time, however long the uploads took.
     until = min(call.limit, max(call.answer_until, anyio.current_time() + ANSWER_S))
     try:
@@ -230,6 +229,8 @@ async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -
             if media.file and media.file.file_id:  # Luma may have lost it: the next call sends it again
                 services.local_files.forget(media.file.file_id)
         raise
+    finally:
+        keep_purchases(services)
 
 
 async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...], more: dict[str, Any]) -> Generation:
@@ -247,7 +248,7 @@ async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...]
         raise failed(generation)
     call.say("saving")
     generation = await save(call, generation, call.wait_until, call.say)
-    if generation.file_path:
+    if all(one.file_path for one in generation.outputs or (generation,)):
         services.purchases.unkept.discard(purchase.id)
     expected = round(usual) if usual and not generation.finished else None
     return present(services, generation, warnings=warnings, expected_s=expected, **more)

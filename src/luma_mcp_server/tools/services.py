@@ -1,7 +1,7 @@
 """What one server holds. Nothing in it is made before the first call that needs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,6 +37,8 @@ class Services:
     open_http: "Callable[[], httpx.AsyncClient]"
     now: Callable[[], datetime]
     keeping: bool = False
+    said_of_tasks: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = field(default_factory=dict)
+    """Local files and warnings that belong to the result of a purchase that was answered with a task."""
 
     @cached_property
     def http(self) -> "httpx.AsyncClient":
@@ -135,7 +137,7 @@ class Services:
         """Finished files on their way to disk."""
         from ..media.downloads import Downloads
 
-        return Downloads(lambda: self.http, self.settings.output_dir, self.own_host, self.purchases.get)
+        return Downloads(lambda: self.http, self.settings.output_dir, self.own_host, self.purchases.get, self.tasks)
 
     @cached_property
     def films(self) -> "Films":

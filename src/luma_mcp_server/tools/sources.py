@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import InvalidRequest, LumaServerError, StillUploading, refuse
-from ..media.frames import INSTALL, can_read, cut, measure
+from ..media.frames import can_read, cut, install_line, measure
 from ..media.local_files import INLINE_BYTES
 from ..media.references import guess_type, is_data_uri, is_local, parse_reference, split_marks
 from ..models import PURCHASE_PREFIX, Generation, LocalFile, Media, MediaType, Request, media_in
@@ -132,7 +132,7 @@ async def _image(call: Call, value: str, parameter: str, marks: Media, *, first:
 
 async def _frame_of(call: Call, video: Media, parameter: str, at_s: float | None, *, first: bool) -> Media:
     if not can_read():
-        raise refuse(f"{parameter} names a video, and this installation can't cut frames out of one", f"{INSTALL}.")
+        raise refuse(f"{parameter} names a video, and this installation can't cut frames out of one", install_line())
     source: LocalFile | Path | bytes | None = video.file
     shown = video.file.path if video.file else video.generation_id or f"the video in {parameter}"
     if source is None and video.generation_id:

@@ -65,7 +65,10 @@ class Tasks(Extension):
         if params.name not in REQUESTS or not waits or shown.get("reused"):
             return result
         made = Generation.model_validate(shown)
-        return _task(str(made.generation_id or made.request_id), (made,), ctx)
+        task_id = str(made.generation_id or made.request_id)
+        # Of the two, neither the journal nor Luma knows.
+        ctx.lifespan_context.said_of_tasks[task_id] = made.files_sent, made.warnings or ()
+        return _task(task_id, (made,), ctx)
 
 
 async def _get(ctx: Request, params: TaskParams) -> HandlerResult:
@@ -75,24 +78,32 @@ async def _get(ctx: Request, params: TaskParams) -> HandlerResult:
         async with open_call(Context(request_context=ctx), "wait_for_generations", {"wait_s": 0}) as call:
             waited = await wait_for_generations(call, names)
     except LumaServerError as error:
-        if not await _is_known(ctx, names):
+        ended = isinstance(error, InvalidRequest | NotFound)
+        if (ended or not several) and not await _is_known(ctx, names):
             raise _unknown(params.taskId) from error
-        if isinstance(error, InvalidRequest | NotFound):
+        if ended:
             return _ended(params.taskId, failure(str(error)), (), ctx)
         # Asked again, it may be answered.
         return _state(params.taskId, str(error), (), ctx) | {"resultType": "complete"}
-    made = waited.generations
+    made, downloads = waited.generations, ctx.lifespan_context.downloads
     if not waited.finished:
         return _task(params.taskId, made, ctx) | {"resultType": "complete"}
+    for one in made:
+        if one.state == "completed" and (saving := downloads.progress(str(one.generation_id))):
+            return _state(params.taskId, saving, made, ctx) | {"resultType": "complete"}
     if several:
         return _ended(params.taskId, success(waited), made, ctx)
     [one] = made
+    files_sent, warnings = ctx.lifespan_context.said_of_tasks.get(params.taskId, (None, ()))
+    one = one.replace(files_sent=files_sent, warnings=(*warnings, *(one.warnings or ())) or None)
     return _ended(params.taskId, failure(str(failed(one))) if one.state == "failed" else success(one), made, ctx)
 
 
 async def _acknowledge(ctx: Request, params: TaskParams) -> HandlerResult:
     """Take note of what changes nothing: Luma goes on with a job, and no task asks for input."""
-    if not await _is_known(ctx, _names(params.taskId)):
+    names = _names(params.taskId)
+    # Those that wait for several may wait for what was bought elsewhere.
+    if not params.taskId.startswith(_SEVERAL) and not await _is_known(ctx, names):
         raise _unknown(params.taskId)
     return {"resultType": "complete"}
 
@@ -123,6 +134,8 @@ def _task(task_id: str, generations: Sequence[Generation], ctx: Request) -> dict
     slowest = max(unfinished, key=lambda one: (one.expected_s or 0) - (one.elapsed_s or 0))
     elapsed, expected = slowest.elapsed_s or 0, slowest.expected_s
     words = f"{slowest.state}, {elapsed} s{f' of about {expected} s' if expected else ''}"
+    if slowest.state == "unknown" and slowest.warnings:
+        words = slowest.warnings[0]
     if len(generations) > 1:
         words = f"{len(generations) - len(unfinished)} of {len(generations)} finished; {words}"
     elif slowest.estimated_cost_usd:

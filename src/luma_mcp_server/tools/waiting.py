@@ -65,7 +65,7 @@ async def save(
     settings, downloads = call.services.settings, call.services.downloads
     if not settings.save or generation.state != "completed":
         return generation
-    found, warning = downloads.find(generation), f"There was no time left to save the file. {_again(generation)}"
+    found, warning = downloads.find(generation), f"The file is still being saved. {_again(generation)}"
     if all(one.file_path for one in found.outputs or (found,)):
         return await with_facts(found)
     if wrong := settings.wrong("LUMA_MCP_SAVE"):
@@ -77,7 +77,7 @@ async def save(
             warning = str(error)
         except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
             warning = f"The file was not saved ({type(error).__name__}). {_again(generation)}"
-    return _warned(found, warning) if warning else await with_facts(found)
+    return _warned(downloads.find(generation), warning) if warning else await with_facts(found)
 
 
 async def with_facts(generation: Generation) -> Generation:
