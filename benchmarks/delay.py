@@ -19,13 +19,16 @@ from luma_mcp_server.sandbox import SANDBOX_KEY, create_sandbox
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
 
+from .harness import Figure, table
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import BASE_URL, NOW, VirtualLoop
 
 JOBS, AT_ONCE, SECONDS = 1000, 50, 60
 
 
-async def measure(home: str) -> list[float]:
+async def delays_s(home: str) -> list[float]:
+    """Seconds from the end of each job to the result."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop.hold_time_for_threads()
@@ -54,12 +57,13 @@ async def measure(home: str) -> list[float]:
     return delays
 
 
-if __name__ == "__main__":
+def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as home:
-        delays = anyio.run(measure, home, backend_options={"loop_factory": VirtualLoop})
+        delays = anyio.run(delays_s, home, backend_options={"loop_factory": VirtualLoop})
     low, middle, high = quantiles(delays, n=4)
-    print(f"{f'{JOBS} jobs of {SECONDS} s, from their end to our result':54}{'median':>8}{'quartiles':>14}{'worst':>9}")
-    print(f"{'target: a median of at most 1.2 s':54}{middle:6.2f} s{low:9.2f}-{high:.2f} s{max(delays):7.2f} s")
-    for start in range(0, 24, 4):
-        share = sum(start / 10 <= delay < start / 10 + 0.4 for delay in delays) / JOBS
-        print(f"{f'{start / 10} to {start / 10 + 0.4:.1f} s':54}{share:8.1%}")
+    note = f"half of them {low:.2f} to {high:.2f} s, the worst {max(delays):.2f} s"
+    return [Figure(f"delay of a result, {JOBS:,} jobs of {SECONDS} s", middle, "s", at_most=1.2, note=note)]
+
+
+if __name__ == "__main__":
+    print(table(measure()))

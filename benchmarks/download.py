@@ -1,11 +1,10 @@
 """How fast a file of 300 MB is saved, against curl, the memory that it takes, and how long a ping takes meanwhile."""
 
 import json
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
-from harness import OURS, Server, report
+from .harness import OURS, Figure, Server, elapsed_ms, medians, table
 
 MB = 1024**2
 RUNS = 9
@@ -76,63 +75,51 @@ def luma(folder: Path) -> Iterator[str]:
         process.join(10)
 
 
-def save(server: Server, name: str, pings: list[float] | None = None) -> float:
-    """Milliseconds that saving a file takes; with pings meanwhile if there is a list for their times."""
-    started = time.perf_counter()
+def save(server: Server, name: str, pings: list[float] | None = None) -> None:
+    """Save a file; with pings meanwhile if there is a list for their times."""
     arguments = {"generation_id": name, "filename": "clip"}
     number = server.send("tools/call", name="download_generation", arguments=arguments)
     while pings is not None and not server.has_answered(number):
         pings.append(server.ping_ms())
     path = Path(server.answer(number)["structuredContent"]["file_path"])
-    took = 1000 * (time.perf_counter() - started)
     assert path.stat().st_size == SIZES_MB[name] * MB
     path.unlink()
-    return took
 
 
-def curl(link: str, path: Path) -> float:
-    """Milliseconds that curl takes for the same."""
-    started = time.perf_counter()
-    subprocess.run(["curl", "--silent", "--fail", "--output", path, link], check=True)
-    took = 1000 * (time.perf_counter() - started)
-    path.unlink()
-    return took
+def reset_peak(server: Server) -> None:
+    """Let the peak of its memory begin at what it holds now."""
+    if sys.platform == "linux":
+        Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
 
 
-def peak_mb(server: Server, *, reset: bool = False) -> float:
-    """The most memory since the last reset; Linux only."""
-    process = Path(f"/proc/{server.process.pid}")
-    if reset:
-        (process / "clear_refs").write_text("5")
-    return int(re.findall(r"VmHWM:\s+(\d+)", (process / "status").read_text())[0]) / 1024
-
-
-def main(folder: Path) -> None:
-    with luma(folder) as origin:
-        environ = {
-            "LUMA_API_KEY": "luma-sandbox-key",
-            "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1",
-            "HOME": str(folder),
-            "USERPROFILE": str(folder),
-        }
-        with Server(*OURS, **environ) as server:
+def measure() -> list[Figure]:
+    if not shutil.which("curl"):
+        return [Figure("speed of a download, to curl", note="curl is missing")]
+    with tempfile.TemporaryDirectory() as home, luma(Path(home)) as origin:
+        environ = {"LUMA_API_KEY": "luma-sandbox-key", "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1"}
+        curl = ["curl", "--silent", "--fail", "--output", f"{home}/curl.mp4", f"{origin}/{MEASURED}.mp4"]
+        with Server(*OURS, **environ, HOME=home, USERPROFILE=home) as server:
             save(server, WARM_UP)
-            before = peak_mb(server, reset=True) if sys.platform == "linux" else float("nan")
-            times: dict[str, list[float]] = {"curl": [], "ours": []}
-            for _ in range(RUNS):
-                times["curl"].append(curl(f"{origin}/{MEASURED}.mp4", folder / "clip.mp4"))
-                times["ours"].append(save(server, MEASURED))
-            grown = peak_mb(server) - before if sys.platform == "linux" else float("nan")
+            reset_peak(server)
+            before = server.memory_mb(peak=True)
+            theirs, ours = medians(
+                RUNS,
+                lambda: elapsed_ms(lambda: subprocess.run(curl, check=True)),
+                lambda: elapsed_ms(lambda: save(server, MEASURED)),
+            )
+            grown = server.memory_mb(peak=True) - before
             idle, during = [server.ping_ms() for _ in range(500)], list[float]()
             for _ in range(RUNS):
                 save(server, MEASURED, during)
-    theirs, ours = report(f"{SIZES_MB[MEASURED]} MB saved", times, 0)
-    report("ping", {"idle": idle, "while a file is saved": during}, 2)
-    print(f"{'speed, ours to curl (target: at least 0.75)':44}{theirs / ours:11.2f}")
-    print(f"{'memory that it takes (target: below 16 MB)':44}{grown:11.1f} MB")
-    print(f"{'ratio of the pings (target: at most 3)':44}{median(during) / median(idle):11.2f}")
+    size = f"{SIZES_MB[MEASURED]} MB"
+    speed = f"{size} in {ours:.0f} ms, curl in {theirs:.0f} ms; {RUNS} alternating runs"
+    pings = f"{median(during):.2f} ms, {median(idle):.2f} ms without"
+    return [
+        Figure("speed of a download, to curl", theirs / ours, at_least=0.75, note=speed),
+        Figure(f"memory of a download of {size}", grown, "MB", at_most=16, note="at its peak; Linux only"),
+        Figure("ping during a download, to one without", median(during) / median(idle), at_most=3, note=pings),
+    ]
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        main(Path(folder))
+    print(table(measure()))

@@ -1,22 +1,14 @@
-"""What films and contact sheets take: cross-fades against the ffmpeg command for the same, cuts against copying.
-
-Without ffmpeg on the PATH the comparison with it is left out.
-"""
+"""What films and contact sheets take: cross-fades against the ffmpeg command for the same, cuts against copying."""
 
 import array
 import math
 import multiprocessing
 import random
-import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
 
 import av
 from PIL import Image
@@ -26,14 +18,12 @@ from luma_mcp_server.media.frames import spread
 from luma_mcp_server.media.sheet import LARGEST_SIDE, Row, contact_sheet
 from luma_mcp_server.media.shots import SOUND_RATE, Plan, measure_shot
 
+from .harness import Figure, elapsed_ms, medians, peak_mb, table
+
 MB = 1024**2
 CLIPS, SECONDS, SIZE, FPS = 10, 5, (1280, 720), 24
 FADE_S = 0.5
-
-
-def peak_mb() -> float:
-    """The most memory that this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MB if sys.platform == "darwin" else 1024)
+RUNS = 3
 
 
 def make_clip(path: Path, number: int) -> None:
@@ -94,53 +84,61 @@ def copy(clips: list[Path], out: Path) -> None:
                 shutil.copyfileobj(clip, file, MB)
 
 
-def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    began = clock()
-    work()
-    return clock() - began
-
-
-def compare(name: str, ours: Callable[[], object], other: str, theirs: Callable[[], object], rounds: int = 5) -> None:
-    """Print medians of alternating runs, and their ratio."""
-    mine, others = [], []
-    for _ in range(rounds):
-        mine.append(seconds(ours))
-        others.append(seconds(theirs))
-    print(f"{name:44}{median(mine):11.3f} s")
-    print(f"{other:44}{median(others):11.3f} s{median(mine) / median(others):11.2f} times as long")
-
-
 def sheet(clips: list[Path]) -> None:
     side = LARGEST_SIDE // (3 if len(clips) == 1 else 9)
     rows = [(path.name, spread(path, path.name, 9, side)) for path in clips]
     contact_sheet([Row(name, [(picture, "") for picture, _ in found]) for name, found in rows])
 
 
-def main(folder: Path) -> None:
-    clips = [folder / f"{number}.mp4" for number in range(CLIPS)]
-    maker = multiprocessing.get_context("spawn").Process(target=make_clips, args=(clips,))
-    maker.start()  # apart, so that its memory does not count
-    maker.join()
-    film, theirs = folder / "film.mp4", folder / "theirs.mp4"
+def crossfaded(clips: list[Path], folder: Path) -> list[Figure]:
+    name, film = f"a film of {CLIPS} clips of {SECONDS} s, cross-faded", folder / "film.mp4"
     before = peak_mb()
     join(clips, film, crossfade=True)
-    print(f"{'memory that ten cross-faded clips take':44}{peak_mb() - before:11.0f} MB (target: below 300)")
-    if shutil.which("ffmpeg"):
-        name = f"{CLIPS} clips of {SECONDS} s in 720p, cross-faded"
-        compare(name, lambda: join(clips, film, crossfade=True), "ffmpeg", lambda: with_ffmpeg(clips, theirs), 3)
-        print("target: at most 1.3 times as long")
-    else:
-        print("ffmpeg is not on the PATH: not compared with it")
+    memory = Figure(f"memory of {name}", peak_mb() - before, "MB", at_most=300, note="720p")
+    if not shutil.which("ffmpeg"):
+        return [memory, Figure(f"{name}, to ffmpeg", note="ffmpeg is missing")]
+    ours, theirs = medians(
+        RUNS,
+        lambda: elapsed_ms(lambda: join(clips, film, crossfade=True)),
+        lambda: elapsed_ms(lambda: with_ffmpeg(clips, folder / "theirs.mp4")),
+    )
+    note = f"{ours / 1000:.1f} s, ffmpeg {theirs / 1000:.1f} s; {RUNS} alternating runs"
+    return [memory, Figure(f"{name}, to ffmpeg", ours / theirs, at_most=1.3, note=note)]
+
+
+def cut(clips: list[Path], folder: Path) -> Figure:
     plan = Plan(tuple(measure_shot(path, path.name) for path in clips))
+    ours, copying = medians(
+        RUNS,
+        lambda: elapsed_ms(lambda: write(plan, folder / "film.mp4", lambda _: None)),
+        lambda: elapsed_ms(lambda: copy(clips, folder / "copy.mp4")),
+    )
     size = sum(path.stat().st_size for path in clips) / MB
-    name = f"{size:.0f} MB joined by cuts"
-    compare(name, lambda: write(plan, film, lambda _: None), "copied to one file", lambda: copy(clips, theirs))
-    for count, target in ((1, 1), (9, 4)):
-        chosen = clips[:count]
-        took = min(seconds(partial(sheet, chosen), time.process_time) for _ in range(3))
-        print(f"{f'nine frames of each of {count}':44}{took:11.2f} s of CPU (target: below {target})")
+    note = f"nothing is encoded; {size:.0f} MB, copied in {copying / 1000:.2f} s; {RUNS} alternating runs"
+    return Figure("the same joined by cuts", ours / 1000, "s", note=note)
+
+
+def sheets(clips: list[Path]) -> list[Figure]:
+    one, nine = medians(
+        RUNS,
+        lambda: elapsed_ms(lambda: sheet(clips[:1]), time.process_time),
+        lambda: elapsed_ms(lambda: sheet(clips[:9]), time.process_time),
+    )
+    return [
+        Figure("contact sheet of a clip", one / 1000, "s", at_most=1, note="CPU; nine frames"),
+        Figure("contact sheet of nine clips", nine / 1000, "s", at_most=4, note="CPU; nine frames of each"),
+    ]
+
+
+def measure() -> list[Figure]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clips = [folder / f"{number}.mp4" for number in range(CLIPS)]
+        maker = multiprocessing.get_context("spawn").Process(target=make_clips, args=(clips,))
+        maker.start()  # apart, so that its memory does not count
+        maker.join()
+        return [*crossfaded(clips, folder), cut(clips, folder), *sheets(clips)]
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        main(Path(folder))
+    print(table(measure()))

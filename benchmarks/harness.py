@@ -1,17 +1,23 @@
-"""What the benchmarks share: an MCP client on a raw pipe, and a sandbox in a process of its own."""
+"""What the benchmarks share: figures, an MCP client on a raw pipe, and a sandbox in a process of its own."""
 
 import itertools
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from math import isnan, nan
 from multiprocessing.connection import Connection
-from statistics import quantiles
+from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
 OURS = ("-m", "luma_mcp_server")
@@ -20,6 +26,76 @@ TASKS = {
     "io.modelcontextprotocol/clientInfo": {"name": "benchmark", "version": "1"},
     "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
 }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, and the target; not a number where it can't be measured here, and `note` says why."""
+
+    name: str
+    measured: float = nan
+    unit: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+    note: str = ""
+
+    @property
+    def result(self) -> str:
+        """What was measured, with its unit."""
+        return "not measured" if isnan(self.measured) else f"{_rounded(self.measured)} {self.unit}".rstrip()
+
+    @property
+    def target(self) -> str:
+        """The target, with its unit; nothing if there is none."""
+        for words, bound in (("at most", self.at_most), ("at least", self.at_least)):
+            if bound is not None:
+                return f"{words} {_rounded(bound)} {self.unit}".rstrip()
+        return ""
+
+    @property
+    def share(self) -> float:
+        """How much of the target is used up; above 1 it is missed. Not a number without a target."""
+        if self.at_most is not None:
+            return max(0.0, self.measured / self.at_most)
+        return nan if self.at_least is None else self.at_least / self.measured
+
+
+def _rounded(value: float) -> str:
+    digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Figures as a Markdown table."""
+    rows = [
+        ("figure", "measured", "target", "note"),
+        *((one.name, one.result, one.target, one.note) for one in figures),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    cells = ((f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def elapsed_ms(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Milliseconds that some work takes."""
+    started = clock()
+    work()
+    return 1000 * (clock() - started)
+
+
+def medians(runs: int, *works: Callable[[], float], warm_ups: int = 0) -> list[float]:
+    """The median of what each work measures; they take turns, so that a busy computer is as hard on each."""
+    found = [[work() for work in works] for _ in range(warm_ups + runs)]
+    return [median(column) for column in zip(*found[warm_ups:], strict=True)]
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had so far; not on Windows."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 class Server:
@@ -82,9 +158,13 @@ class Server:
 
     def ping_ms(self) -> float:
         """Milliseconds that a ping takes."""
-        started = time.perf_counter()
-        self.ask("ping")
-        return 1000 * (time.perf_counter() - started)
+        return elapsed_ms(lambda: self.ask("ping"))
+
+    def memory_mb(self, *, peak: bool = False) -> float:
+        """Resident memory, now or at its peak; Linux only, elsewhere not a number."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        found = re.findall(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", status.read_text()) if status.exists() else []
+        return int(found[0]) / 1024 if found else nan
 
 
 @contextmanager
@@ -120,10 +200,10 @@ def _serve(pipe: Connection, options: dict[str, Any]) -> None:
         pipe.recv()
 
 
-def report(title: str, times: dict[str, list[float]], digits: int) -> list[float]:
-    """Print medians and quartiles, and give the medians."""
-    print(f"{title:44}{'median':>14}{'quartiles':>17}")
-    found = [quantiles(all_ms, n=4) for all_ms in times.values()]
-    for name, (low, middle, high) in zip(times, found, strict=True):
-        print(f"{name:44}{middle:11.{digits}f} ms{low:11.{digits}f}-{high:.{digits}f} ms")
-    return [middle for _, middle, _ in found]
+def run(name: str) -> list[Figure]:
+    """Run a benchmark; one that fails is a figure that says so, and the others still run."""
+    try:
+        return import_module(f"benchmarks.{name}").measure()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
+        traceback.print_exc()
+        return [Figure(name, note=f"failed: {type(error).__name__}")]

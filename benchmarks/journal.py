@@ -6,32 +6,29 @@ import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import anyio
-from harness import OURS, Server, sandbox
 
 from luma_mcp_server.models import Generation, ImageRequest
 from luma_mcp_server.purchases.journal import Journal
 from luma_mcp_server.purchases.purchase import Purchase
+
+from .harness import OURS, Figure, Server, elapsed_ms, medians, sandbox, table
 
 CALLS, WARM_UPS = 200, 20
 ROWS, MONTHS_S = 10_000, 180 * 86400
 LINKS = {"LUMA_MCP_SAVE": "off"}
 
 
-def create(server: Server, number: int) -> float:
-    """Milliseconds that a creating call takes."""
-    started = time.perf_counter()
-    server.call("generate_image", prompt=f"A red kite over green dunes, {number}", wait_s=0)
-    return 1000 * (time.perf_counter() - started)
-
-
-async def cost(folder: Path) -> None:
+async def cost(folder: Path) -> Figure:
     """All that a creating call asks of the journal, up to Luma's first answer."""
     journal = Journal(
         folder / "journal.sqlite3",
@@ -44,7 +41,14 @@ async def cost(folder: Path) -> None:
     for number in range(WARM_UPS + CALLS):
         request = ImageRequest(model="photon-1", prompt=f"A red kite over green dunes, {number}")
         purchase = Purchase.from_request(
-            request, account="account", api="dream_machine", tool="generate_image", take=1, max_usd=0.02
+            request,
+            account="account",
+            api="dream_machine",
+            tool="generate_image",
+            take=1,
+            max_usd=0.02,
+            price_usd=0.02,
+            user=None,
         ).submitted(datetime.now(UTC))
         started = time.perf_counter()
         assert await journal.active_purchase(purchase) is None
@@ -53,12 +57,11 @@ async def cost(folder: Path) -> None:
         await journal.accept(purchase.id, Generation(generation_id=f"job-{number}", state="queued"))
         assert await journal.find(purchase.id)
         await journal.unfinished()
-        await journal.usual_seconds(purchase)
+        await journal.find_timed(purchase.id)
         times.append(1000 * (time.perf_counter() - started))
     kept = times[WARM_UPS:]
-    title = f"the journal's part of {CALLS} creating calls"
-    print(f"{title:44}{'median':>14}{'95 of 100':>17}")
-    print(f"{'(target: median at most 5 ms)':44}{median(kept):11.1f} ms{quantiles(kept, n=20)[18]:14.1f} ms\n")
+    note = f"95 of 100 within {quantiles(kept, n=20)[18]:.1f} ms"
+    return Figure("the journal's part of a creating call", median(kept), "ms", at_most=5, note=note)
 
 
 def written(state: Path) -> list[dict[str, Any]]:
@@ -98,46 +101,48 @@ def fill(state: Path) -> None:
         db.executemany(f"INSERT INTO purchases ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows)
 
 
-def growth(folder: Path, environ: dict[str, str]) -> None:
+def growth(folder: Path, environ: dict[str, str]) -> list[Figure]:
     """Several calls with few rows and with many, in turns."""
-    servers, ids = {}, {}
-    for name in ("few rows", "many rows"):
-        state = folder / name
-        first = Server(*OURS, **environ, **LINKS, LUMA_MCP_JOURNAL=str(state / "journal.sqlite3"))
-        ids[name] = first.call("generate_image", prompt=f"The first of {name}")["generation_id"]
-        first.__exit__()
-        if name == "many rows":
-            fill(state)
-        servers[name] = Server(*OURS, **environ, **LINKS, LUMA_MCP_JOURNAL=str(state / "journal.sqlite3"))
-    numbers = iter(range(1_000_000))
-    calls = {
-        "generate_image(wait_s=0)": lambda server, _: create(server, next(numbers)),
-        "get_generation": lambda server, job: timed(server, "get_generation", generation_id=job),
-        "list_generations": lambda server, _: timed(server, "list_generations"),
-        "list of completed ones": lambda server, _: timed(server, "list_generations", state="completed"),
-        "wait_for_generations": lambda server, job: timed(server, "wait_for_generations", generation_ids=[job]),
-        "get_account": lambda server, _: timed(server, "get_account"),
+    with ExitStack() as stack:
+        servers = []
+        for name in ("few rows", "many rows"):
+            given = environ | LINKS | {"LUMA_MCP_JOURNAL": str(folder / name / "journal.sqlite3")}
+            with Server(*OURS, **given) as first:
+                job = first.call("generate_image", prompt=f"The first of {name}")["generation_id"]
+            if name == "many rows":
+                fill(folder / name)
+            servers.append((stack.enter_context(Server(*OURS, **given)), job))
+        return [compare(name, call, servers) for name, call in calls().items()]
+
+
+def calls() -> dict[str, Callable[[Server, str], object]]:
+    """What a server is asked, with a generation that it knows."""
+    numbers = count()
+    return {
+        "generate_image": lambda server, _: server.call(
+            "generate_image", prompt=f"A red kite over green dunes, {next(numbers)}", wait_s=0
+        ),
+        "get_generation": lambda server, job: server.call("get_generation", generation_id=job),
+        "list_generations": lambda server, _: server.call("list_generations"),
+        "list of completed ones": lambda server, _: server.call("list_generations", state="completed"),
+        "wait_for_generations": lambda server, job: server.call("wait_for_generations", generation_ids=[job]),
+        "get_account": lambda server, _: server.call("get_account"),
     }
-    print(f"{f'{CALLS} alternating calls':28}{'few rows':>12}{f'{ROWS} more':>14}{'ratio':>9}   (target: at most 1.1)")
-    for what, call in calls.items():
-        times: dict[str, list[float]] = {name: [] for name in servers}
-        for number in range(WARM_UPS + CALLS):
-            for name in sorted(servers, reverse=bool(number % 2)):
-                times[name].append(call(servers[name], ids[name]))
-        few, many = (median(times[name][WARM_UPS:]) for name in servers)
-        print(f"{what:28}{few:9.2f} ms{many:11.2f} ms{many / few:9.2f}")
-    for server in servers.values():
-        server.__exit__()
 
 
-def timed(server: Server, tool: str, **arguments: Any) -> float:
-    started = time.perf_counter()
-    server.call(tool, **arguments)
-    return 1000 * (time.perf_counter() - started)
+def compare(name: str, call: Callable[[Server, str], object], servers: list[tuple[Server, str]]) -> Figure:
+    few, many = medians(CALLS, *(partial(elapsed_ms, partial(call, *server)) for server in servers), warm_ups=WARM_UPS)
+    note = f"{many:.1f} ms, {few:.1f} ms without; {CALLS} alternating calls"
+    return Figure(f"{name} with {ROWS:,} more rows, to none", many / few, at_most=1.1, note=note)
+
+
+def measure(place: str | None = None) -> list[Figure]:
+    with (
+        tempfile.TemporaryDirectory(dir=place) as folder,
+        sandbox(seconds=0, limits=False, balance_usd=1e6) as environ,
+    ):
+        return [anyio.run(cost, Path(folder)), *growth(Path(folder), environ)]
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, sandbox(seconds=0, limits=False, balance_usd=1e6) as environ:
-        place = Path(sys.argv[1] if sys.argv[1:] else folder)
-        anyio.run(cost, place)
-        growth(place, environ)
+    print(table(measure(*sys.argv[1:2])))

@@ -1,14 +1,18 @@
 """What a model reads, in o200k_base tokens: the list of tools, results, and errors as the sandbox provokes them.
 
-Needs tiktoken, and npm for its table. Words behind the command show the texts whose names hold one of them.
+Needs tiktoken, and npm for its table. By itself it prints each text's figure, and words behind the command show the
+texts whose names hold one of them.
 """
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from mcp_types import CallToolResult
 from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, running_sandbox
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
+
+from .harness import Figure, table
 
 Json = dict[str, Any]
 
@@ -64,10 +70,8 @@ CASES: tuple[tuple[Any, ...], ...] = (
 
 def counter() -> Callable[[str], int]:
     """Counts tokens. The table comes from the npm package js-tiktoken, as tiktoken's own download is often blocked."""
-    try:
-        import tiktoken
-    except ImportError:
-        sys.exit("tiktoken is missing: uv run --with tiktoken python benchmarks/tokens.py")
+    import tiktoken
+
     home = Path(tempfile.gettempdir()) / "o200k"
     ranks_js = home / "node_modules/js-tiktoken/dist/ranks/o200k_base.js"
     if not ranks_js.exists():
@@ -102,7 +106,8 @@ def compact(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-async def measure(origin: str, home: str, note: Callable[[str, int, str], None]) -> None:
+async def read(origin: str, home: str, note: Callable[[str, int | None, str], None]) -> None:
+    """Note the name, the target and the words of all that a model reads."""
     sdk = lumaai.LumaAI(auth_token=SANDBOX_KEY, base_url=f"{origin}/dream-machine/v1")
     key = {"LUMA_API_KEY": SANDBOX_KEY, "LUMAAI_BASE_URL": f"{origin}/dream-machine/v1", "HOME": home}
     agents = {"LUMA_AGENTS_API_KEY": AGENTS_SANDBOX_KEY}
@@ -122,6 +127,9 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
             for tool, hint in zip(tools, hints, strict=True)
         ]
         note(f"{len(tools)} tools, {name}", target, "\n".join(rows))
+        if not environ:  # then all are listed
+            for tool, row in zip(tools, rows, strict=True):
+                note(f"tool: {tool['name']}", None, row)
     for wait_s in (0, 20):
         # With a journal of its own each call is a new purchase, and the only one.
         async with connected({**key, "LUMA_MCP_JOURNAL": f"{home}/{wait_s}.sqlite3"}) as client:
@@ -138,7 +146,7 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         stuck = [sdk.generations.create(model="ray-2", prompt="[sandbox:stuck]").id for _ in range(waits)]
         if fault:
             httpx.post(f"{origin}/sandbox/faults", json=[{"kind": "status", **fault}])  # noqa: ASYNC210
-        journal = {"LUMA_MCP_JOURNAL": f"{home}/{name}.sqlite3"}
+        journal = {"LUMA_MCP_JOURNAL": f"{home}/{name}.sqlite3", "LUMA_MCP_WAIT_S": "5"}
         async with connected({**key, **journal, **extra}) as client, anyio.create_task_group() as tasks:
             for job in stuck:
                 tasks.start_soon(client.call_tool, "wait_for_generations", {"generation_ids": [job]})
@@ -148,15 +156,34 @@ async def measure(origin: str, home: str, note: Callable[[str, int, str], None])
         note(f"{'error' if result.is_error else 'result'}: {name}", 120 if result.is_error else 400, text_of(result))
 
 
-if __name__ == "__main__":
-    count = counter()
+def each_text(*shown: str) -> list[Figure]:
+    """A figure for each text; those whose names hold one of these words are printed."""
+    count, figures = counter(), list[Figure]()
 
-    def note(name: str, target: int, text: str) -> None:
-        above = "  above" if count(text) > target else ""
-        print(f"{name:44}{count(text):7}{target:9}{above}")
-        if any(word in name for word in sys.argv[1:]):
-            print(f"    {text}")
+    def note(name: str, target: int | None, text: str) -> None:
+        figures.append(Figure(name, count(text), "tokens", at_most=target))
+        if any(word in name for word in shown):
+            print(f"{name}\n    {text}\n")
 
-    print(f"{'o200k_base':44}{'tokens':>7}{'target':>9}")
     with running_sandbox(seconds=0.2, limits=False) as origin, tempfile.TemporaryDirectory() as home:
-        anyio.run(measure, origin, home, note)
+        anyio.run(read, origin, home, note)
+    return figures
+
+
+def measure() -> list[Figure]:
+    """The lists of tools as they are; of results and of errors the longest."""
+    if not find_spec("tiktoken") or not shutil.which("npm"):
+        return [Figure("tokens", note="tiktoken or npm is missing: uv run --with tiktoken python -m benchmarks")]
+    figures, longest = list[Figure](), dict[str, Figure]()
+    for one in each_text():
+        kind, _, case = one.name.partition(": ")
+        if case:
+            found = replace(one, name=f"the longest {kind}", note=case)
+            longest[kind] = max(found, longest.get(kind, found), key=lambda figure: figure.measured)
+        else:
+            figures.append(one)
+    return [*figures, *longest.values()]
+
+
+if __name__ == "__main__":
+    print(table(each_text(*sys.argv[1:])))

@@ -250,12 +250,11 @@ def _account(settings: Settings) -> "Account":
 @click.argument("client", required=False)
 @click.option("--api-key", metavar="KEY", help="Otherwise the keys of this terminal's environment, or you are asked.")
 @_sandbox_option
-@click.option("--media", is_flag=True, help="With the extra that looks at clips and joins them.")
 @click.option("--print", "show", is_flag=True, help="Only show what would be written or run, without the key.")
 @click.option("--uninstall", is_flag=True, help="Take the entry out again.")
 @click.pass_obj
 def install(
-    settings: Settings, client: str | None, api_key: str | None, sandbox: bool, media: bool, show: bool, uninstall: bool
+    settings: Settings, client: str | None, api_key: str | None, sandbox: bool, show: bool, uninstall: bool
 ) -> None:
     """Put this server into the configuration of an MCP client.
 
@@ -273,7 +272,7 @@ def install(
         print(clients.uninstall_preview(chosen, computer, name) if show else clients.uninstall(chosen, computer, name))
         return
     try:
-        command, *args = launch_command(find_source(), uv=find_uv(os.environ), media=media, sandbox=sandbox)
+        command, *args = launch_command(find_source(), uv=find_uv(os.environ), media=True, sandbox=sandbox)
     except LookupError as error:
         raise click.ClickException(str(error)) from error
     entry: dict[str, Any] = {"command": command, "args": args}
@@ -351,7 +350,7 @@ def demo(context: click.Context, prompt: str, output: Path | None) -> None:
             with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
 
                 async def draw(progress: float, total: float | None, message: str | None) -> None:
-                    share = min(progress / (total or 6.0), 1.0)  # the sandbox takes 6 s for a clip
+                    share = min(progress / (total or 6.0), 0.99)  # the sandbox takes 6 s for a clip
                     bar.update(round(100 * share) - bar.pos, message or "")
 
                 waited = _said(

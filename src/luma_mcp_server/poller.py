@@ -81,7 +81,10 @@ class Poller:
             if (age := anyio.current_time() - asked_at) < _RECENT_S:
                 watch.generation, delay = generation, max(delay, _RECENT_S - age)
                 watch.asked.set()
-            self._tasks.start_soon(self._ask, generation_id, watch, delay)
+            if watch.generation and watch.generation.finished:
+                watch.ended.set()
+            else:
+                self._tasks.start_soon(self._ask, generation_id, watch, delay)
         watch.waiters += 1
         try:
             yield watch

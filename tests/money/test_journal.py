@@ -167,6 +167,7 @@ async def test_without_a_usable_journal_nothing_is_bought_and_what_is_free_goes_
     desk, open_desk, spoil: Callable[[Path], None], what: str, todo: str
 ) -> None:
     made = await desk.video()
+    await anyio.sleep(3)  # what was just seen to end is not asked about again
     spoil(desk.journal)
     before = desk.journal.read_bytes() if desk.journal.is_file() else None
     charged, name = desk.charges, {"generation_id": made["generation_id"]}

@@ -220,12 +220,16 @@ class Server:
     def ask(self, method: str, **params: Any) -> int:
         """Send a request, in the envelope of the protocol's version, and give its id."""
         number = next(self._ids)
-        if self.version == MODERN:
-            meta = {"protocolVersion": MODERN, "clientInfo": {"name": "test", "version": "1"}, "clientCapabilities": {}}
-            envelope = {f"io.modelcontextprotocol/{name}": value for name, value in meta.items()}
-            params["_meta"] = {**envelope, **params.get("_meta", {})}
-        self.send(method, params, id=number)
+        self.send(method, self.enveloped(params), id=number)
         return number
+
+    def enveloped(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Params with what the protocol's version wants in each request."""
+        if self.version != MODERN:
+            return params
+        meta = {"protocolVersion": MODERN, "clientInfo": {"name": "test", "version": "1"}, "clientCapabilities": {}}
+        envelope = {f"io.modelcontextprotocol/{name}": value for name, value in meta.items()}
+        return params | {"_meta": {**envelope, **params.get("_meta", {})}}
 
     def answer(self, number: int) -> dict[str, Any]:
         """The answer to a request; what comes before it is kept."""

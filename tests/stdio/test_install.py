@@ -137,7 +137,7 @@ def test_the_sandbox_gets_an_entry_of_its_own_without_a_key(install, cursor: Pat
 
 def test_print_shows_what_would_be_done_and_does_nothing(install, cursor: Path) -> None:
     shown = install("cursor", "--print", "--api-key", "luma-planted-9")
-    command = install("codex", "--print", "--media")
+    command = install("codex", "--print")
     gone = install("cursor", "--print", "--uninstall")
 
     assert json.loads(shown.stdout)["mcpServers"]["luma"] == IsPartialDict(env={"LUMA_API_KEY": "your-key"})

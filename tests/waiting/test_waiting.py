@@ -55,6 +55,16 @@ async def test_a_wait_is_taken_up_by_id_and_ends_when_all_have_ended(desk) -> No
     assert all(one["file_path"] for one in second["generations"])
 
 
+async def test_a_wait_for_what_has_just_been_seen_to_end_answers_at_once(desk) -> None:
+    made = await desk.video()
+    started = anyio.current_time()
+
+    for _ in range(2):
+        waited = await desk.call("wait_for_generations", generation_ids=[made["generation_id"]])
+        assert waited["finished"] is True
+    assert anyio.current_time() == started
+
+
 @pytest.mark.parametrize("known_as", ["link", "upper", "path", "request"])
 async def test_a_wait_for_a_generation_named_in_another_way_goes_on_by_its_id(desk, known_as: str) -> None:
     desk.world.seconds = 60

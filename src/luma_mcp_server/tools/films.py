@@ -51,7 +51,7 @@ async def join_videos(
     transition: Annotated[Literal["cut", "crossfade"], Field(description="From clip to clip")] = "cut",
     audio: Annotated[str | None, Field(description="Path of a track that replaces their sound")] = None,
 ) -> Film:
-    """Join clips into one MP4 with the first one's size. Local and free."""
+    """Join clips into one MP4 in the first one's size. Free."""
     from ..media.downloads import chosen_stem
     from ..media.shots import Plan, measure_shot, measure_track
 
