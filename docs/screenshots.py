@@ -1,4 +1,4 @@
-"""Make the README's pictures of the pages anew: `uv run python docs/screenshots.py`. It needs Chromium."""
+"""Take the README screenshots of the player and the gallery: `uv run python docs/screenshots.py`. Needs Chromium."""
 
 import json
 import shutil
