@@ -31,7 +31,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .catalog import usual_seconds
 from .errors import LumaServerError
 from .media.frames import can_read
-from .media.posters import kind_of, poster, saved_files
+from .media.posters import poster
+from .media.references import guess_type
+from .media.saved import saved_files
 from .models import MAX_JOB_AGE_S
 from .pages import page
 from .purchases.journal import Journal
@@ -113,7 +115,7 @@ class Gallery:
         )
         saved = await to_thread.run_sync(saved_files, self._settings.output_dir)
         shown = [str(purchase.generation_id) for purchase in purchases]
-        self._files |= {name: saved.get(name, ()) for name in shown}
+        self._files |= {name: tuple(saved.get(name, {}).values()) for name in shown}
         return JSONResponse({"generations": [self._row(one) for one in purchases], "matching": matching})
 
     def _row(self, purchase: Purchase) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class Gallery:
             "buyer": purchase.user,
             "note": purchase.note,
             "took_s": purchase.took_s,
-            "files": [{"name": path.name, "path": str(path), "kind": kind_of(path)} for path in files],
+            "files": [{"name": path.name, "path": str(path), "kind": guess_type(path.name)} for path in files],
             "poster": bool(files) and can_read(),
         }
 

@@ -3,16 +3,13 @@
 import os
 import sys
 from collections.abc import AsyncIterator
-from io import BytesIO
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
-from PIL import Image
 
 from luma_mcp_server import sandbox
-from luma_mcp_server.media.downloads import Downloads, LumaServerError
 from luma_mcp_server.sandbox import Fault
 
 pytestmark = pytest.mark.anyio
@@ -487,21 +484,3 @@ async def test_a_file_that_can_not_be_read_is_kept_with_a_warning(desk, head: by
     assert Path(made["file_path"]).read_bytes() == head + bytes(100)
     assert made["warnings"] == ["The file was saved, but can't be read. Compare it with the link before you use it."]
     assert "media" not in made
-
-
-@pytest.mark.parametrize("most_bytes", [700_000, 75_000, 10_000])
-async def test_a_picture_is_scaled_down_until_it_fits(tmp_path: Path, most_bytes: int) -> None:
-    data = BytesIO()
-    Image.effect_noise((1500, 1000), 90).save(data, "PNG")
-    wire = httpx.MockTransport(lambda _: httpx.Response(200, content=data.getvalue()))
-    async with httpx.AsyncClient(transport=wire) as http:
-        picture = Downloads(lambda: http, tmp_path, None, pytest.fail, pytest.fail).picture(
-            "https://example.com/a.png", most_bytes
-        )
-        if most_bytes == 10_000:
-            with pytest.raises(LumaServerError, match="too large to show"):
-                await picture
-        else:
-            shown, mime_type = await picture
-            assert len(shown) <= most_bytes
-            assert mime_type == "image/jpeg"

@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 
 
 SECRET = re.compile(rb"luma-sandbox-key|luma-api-sandbox-key|luma-planted|luma-api-planted|[?&](?:Expires|Signature)=")
-URL_FIELDS = ("video_url", "image_url", "thumbnail_url", "url")
+URL_FIELDS = ("video_url", "image_url", "thumbnail_url", "url", "uri")
 
 
 def without_links(value: Any) -> Any:

@@ -101,6 +101,12 @@ def test_without_the_media_extra_what_needs_it_says_how_to_get_it(serve, server,
     assert "uv run --no-dev --extra media --directory" in said
     said = bare.refusal("join_videos", sources=[clip, clip])
     assert "Joining videos needs the media extra. Start this server with its media extra: `uv run" in said
+    picture = bare.call("generate_image", prompt="a kite")["generation_id"]
+    shown, link, words = bare.result(bare.begin("preview_generations", generation_ids=[picture, clip]))["content"]
+    assert (shown["type"], link["type"], link["name"]) == ("image", "resource_link", f"video {clip}")
+    assert link["uri"].startswith("http")
+    assert f"1 = image {picture}. 2 = video {clip}, as a link: Luma has no thumbnail of it." in words["text"]
+    assert "--extra media" in words["text"]
     layers = bare.call("extract_layers", source="https://example.com/lake.jpg")
     assert all(Path(one["file_path"]).exists() for one in layers["outputs"])
     assert "file_path" not in layers

@@ -2,12 +2,9 @@
 
 import os
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
-from itertools import count
 from pathlib import Path
 
 import anyio
@@ -20,28 +17,9 @@ from ..models import Generation, Output
 from .layers import put_together
 from .links import MB, LinkFailed, Links, Renew, Say
 from .local_files import HEAD_BYTES, media_type
-from .references import IMAGE_ENDINGS, VIDEO_ENDINGS
+from .saved import ENDINGS, SIDECARS, chosen_stem, existing, free_name, own_stem, saved_files, unfinished
 
 _MOST_CLIP_BYTES = 200 * 1024**2
-
-_ENDINGS = {
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/webp": "webp",
-    "image/gif": "gif",
-}
-_SIDECARS = {b"v/1\x01": "exr", b"PK\x03\x04": "zip"}
-"""What comes beside an HDR clip. Source: fal's documentation of ray-3.2, 2026: one EXR file or a ZIP."""
-
-_FORBIDDEN = re.compile(
-    r'[\x00-\x1f\x7f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]'
-    r"|^$|^[. ]|[. ]$"
-    r"|^(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|$)",  # Windows keeps these for devices
-    re.IGNORECASE,
-)
 
 
 class Downloads:
@@ -74,10 +52,7 @@ class Downloads:
 
     def saved(self, generation_id: str) -> Path | None:
         """Where a generation's file is, if it was saved under its own name."""
-        if self._folder is None:
-            return None
-        files = sorted((*self._folder.glob(f"*-{generation_id}.*"), *self._folder.glob(f"*-{generation_id}-all.png")))
-        return next((path for path in files if path.suffix[1:] in _ENDINGS.values() and path.is_file()), None)
+        return saved_files(self._folder, generation_id).get(generation_id, {}).get("")
 
     def progress(self, generation_id: str) -> str | None:
         """How far the saving of a generation's file is, in words; None if it is not being saved."""
@@ -85,20 +60,13 @@ class Downloads:
 
     def find(self, generation: Generation) -> Generation:
         """A generation with the files that were saved under its own name."""
-        name, folder = str(generation.generation_id), self._folder
-        path = self.saved(name)
-        file_path = str(path) if path else None
-        if not generation.outputs or not folder:
-            return generation.replace(file_path=file_path)
-
-        def file_of(number: int, output: Output) -> str | None:
-            if output.url == generation.url:
-                return file_path
-            return next((str(one) for one in folder.glob(f"*-{name}-{number:02}*") if one.suffix != ".part"), None)
-
-        numbered = enumerate(generation.outputs, 1)
-        outputs = [one.model_copy(update={"file_path": file_of(number, one)}) for number, one in numbered]
-        return generation.replace(file_path=file_path, outputs=tuple(outputs))
+        name = str(generation.generation_id)
+        files = {part: str(path) for part, path in saved_files(self._folder, name).get(name, {}).items()}
+        outputs = tuple(
+            one.model_copy(update={"file_path": files.get("" if one.url == generation.url else f"{number:02}")})
+            for number, one in enumerate(generation.outputs or (), 1)
+        )
+        return generation.replace(file_path=files.get(""), outputs=outputs or None)
 
     async def save(self, generation: Generation, filename: str | None = None, say: Say = lambda _: None) -> Generation:
         """Save a completed generation, and say where; of several results each has a file of its own.
@@ -106,7 +74,7 @@ class Downloads:
         Without a `filename` the name ends in the generation's id, so that it is downloaded only once and the file can
         stand for the generation. It goes on when nobody waits for it any longer. `say` is told how far it is.
         """
-        stem = chosen_stem(filename) if filename else _own_stem(generation)
+        stem = chosen_stem(filename) if filename else own_stem(generation)
         save, renew = partial(self._save, once=not filename, say=say), partial(self._new_link, generation.generation_id)
         if generation.outputs is None:
             return generation.replace(file_path=str(await save(generation.url, stem, renew)))
@@ -138,7 +106,7 @@ class Downloads:
             await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
             if not once:
                 return await self._fetch(url, path, renew, say, once=False)
-            if there := _existing(path):
+            if there := existing(path):
                 return there
             if (job := self._saving.get(stem)) is None:
                 job = self._saving[stem] = _Saving()
@@ -173,8 +141,10 @@ class Downloads:
             raise LumaServerError(f"{shown} could not be downloaded ({error.why}). Check its link.") from error
         return bytes(data)
 
-    async def picture(self, source: str, most_bytes: int) -> tuple[bytes, str]:
-        """A preview picture by its link or file, at most so large, and its MIME type."""
+    async def picture(self, source: str | None) -> tuple[bytes, str]:
+        """A picture by its link or file, and its MIME type."""
+        if source is None:
+            raise LumaServerError("Luma gave no link to a picture. Call get_generation for a new one.")
         if source.startswith("http"):
             async with self._links.open(source) as response:
                 data = await response.aread()
@@ -183,29 +153,24 @@ class Downloads:
         mime_type = media_type(data[:HEAD_BYTES]) or ""
         if not mime_type.startswith("image/"):
             raise LumaServerError("Luma's link did not lead to a picture. Call get_generation for a new link.")
-        if len(data) <= most_bytes:
-            return data, mime_type
-        return await anyio.to_thread.run_sync(_scaled_down, data, most_bytes), "image/jpeg"
+        return data, mime_type
 
     async def _fetch(self, url: str, path: Path, renew: Renew, say: Say, *, once: bool) -> Path:
         """Download a file to a path whose ending its content decides.
 
         With `once` a file of that name is this one: another server may be saving it as well.
         """
-        part = _part(path)
-        try:
+        with unfinished(path) as part:
             with await anyio.to_thread.run_sync(part.open, "x+b", MB) as file:
                 await self._links.fetch(url, file, renew, say)
                 file.seek(0)
                 head = file.read(HEAD_BYTES)
-            beside = (ending for mark, ending in _SIDECARS.items() if head.startswith(mark))
-            ending = _ENDINGS.get(media_type(head) or "") or next(beside, None)
+            beside = (ending for mark, ending in SIDECARS.items() if head.startswith(mark))
+            ending = ENDINGS.get(media_type(head) or "") or next(beside, None)
             if ending is None:
                 raise LumaServerError("Luma's link did not lead to a video or image. get_generation gives a new one.")
             # Nothing is awaited from here on, so that no other call of this server takes the name.
-            return (_existing(path) if once else None) or part.rename(free_name(path, ending))
-        finally:
-            part.unlink(missing_ok=True)
+            return (existing(path) if once else None) or part.rename(free_name(path, ending))
 
 
 @dataclass
@@ -229,76 +194,13 @@ class _Saving:
         return self.path
 
 
-def _part(path: Path) -> Path:
-    """Where a file is written until it is whole; opened with `x`, so that nothing that is there is written to."""
-    # Not from `tempfile`: it makes files that only their owner may read, and the saved file would be one.
-    return path.with_name(f"{path.name}-{secrets.token_hex(4)}.part")
-
-
 def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
     """The picture that layers make together, as a file; None where it can't be made. It blocks."""
-    if once and (there := _existing(stem)):
+    if once and (there := existing(stem)):
         return str(there)
     if (picture := put_together(layers)) is None:
         return None
-    part = _part(stem)
-    try:
+    with unfinished(stem) as part:
         with part.open("xb") as file:
             file.write(picture)
         return str(part.rename(free_name(stem, "png")))
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def chosen_stem(filename: str) -> str:
-    """A name that the user chose, without the ending, which the content decides."""
-    name = filename.strip()
-    stem, dot, ending = name.rpartition(".")
-    stem = stem if dot and ending.lower() in VIDEO_ENDINGS + IMAGE_ENDINGS else name
-    if _FORBIDDEN.search(stem) or len(stem.encode()) > 200:
-        raise InvalidRequest(
-            "filename must be a plain file name of at most 200 bytes, without folders or special characters. Nothing "
-            "was saved. Choose another name; the folder is LUMA_MCP_OUTPUT_DIR."
-        )
-    return stem
-
-
-def _own_stem(generation: Generation) -> str:
-    """The start of the prompt and the id."""
-    words = re.sub(r"[^\w]+", "-", (generation.prompt or "").lower())[:40].strip("-_")
-    return f"{words or generation.type or 'generation'}-{generation.generation_id}"
-
-
-def _existing(path: Path) -> Path | None:
-    """The file of that name, whatever its ending."""
-    endings = (path.with_name(f"{path.name}.{ending}") for ending in (*_ENDINGS.values(), *_SIDECARS.values()))
-    there = next(filter(os.path.lexists, endings), None)
-    if there and not there.is_file():  # a second file beside it would be saved again and again
-        raise LumaServerError(f"{there} is not a file, so nothing was saved. Move it away; until then use the link.")
-    return there
-
-
-def free_name(path: Path, ending: str) -> Path:
-    """A name that is not taken: nothing is ever overwritten."""
-    names = (path.name if number == 1 else f"{path.name}-{number}" for number in count(1))
-    return next(free for name in names if not os.path.lexists(free := path.with_name(f"{name}.{ending}")))
-
-
-def _scaled_down(data: bytes, most_bytes: int) -> bytes:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise LumaServerError(
-            "The picture is too large to show. Install luma-mcp-server[media] to have it scaled down, or use the link."
-        ) from None
-    try:
-        picture = Image.open(BytesIO(data)).convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise LumaServerError(f"The picture could not be read ({type(error).__name__}). Call again.") from error
-    for side in (1568, 1280, 1024, 768, 512, 384, 256):
-        picture.thumbnail((side, side))
-        out = BytesIO()
-        picture.save(out, "JPEG", quality=85)
-        if out.tell() <= most_bytes:
-            return out.getvalue()
-    raise LumaServerError("The picture is too large to show. Use download_generation.")

@@ -1,7 +1,6 @@
 """Films: clips joined into one MP4, in order. Needs the `media` extra (av)."""
 
 import math
-import secrets
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ..errors import LumaServerError
-from .downloads import free_name
 from .frames import opened
+from .saved import free_name, unfinished
 from .shots import SOUND_RATE, Plan, Shot, Sound, opened_sound
 
 VIDEO_OPTIONS = {"preset": "veryfast", "crf": "18"}
@@ -104,16 +103,13 @@ class Films:
             raise job.error
 
     async def _make(self, job: Job, path: Path) -> None:
-        part = path.with_name(f"{path.name}-{secrets.token_hex(4)}.part")
         try:
             with job.scope:
                 await anyio.Path(path.parent).mkdir(parents=True, exist_ok=True)
-                try:
+                with unfinished(path) as part:
                     await anyio.to_thread.run_sync(write, job.plan, part, job.tell)
                     # Nothing is awaited from here on, so that no other film takes the name.
                     job.path = part.rename(free_name(path, "mp4"))
-                finally:
-                    part.unlink(missing_ok=True)
         except OSError as error:
             job.error = LumaServerError(
                 f"The film could not be written to {path.parent} ({error.strerror or type(error).__name__}). Nothing "

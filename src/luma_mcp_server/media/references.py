@@ -25,7 +25,9 @@ _MARKS: dict[str, tuple[str, Callable[[str], float], str]] = {
 }
 """What may follow a reference: the field of `Media`, how it is read, and an example."""
 
-_SAVED_NAME = re.compile(rf"(?:.*-)?({UUID.pattern})\.\w+", re.IGNORECASE)
+SAVED_NAME = re.compile(rf"(?:.*-)?({UUID.pattern})(?:-(all|\d\d)\b.*)?\.(\w+)", re.IGNORECASE)
+"""The name of a file that was saved under its own: the generation's id, the part (`all` is the whole), the ending."""
+
 _PATH = re.compile(r"[A-Za-z]:[\\/]|[/~\\.]|file:", re.IGNORECASE)
 
 
@@ -72,8 +74,8 @@ def parse_reference(
     if UUID.fullmatch(value):
         return Media(generation_id=value.lower())
     is_path = _PATH.match(value)
-    if is_path and (saved := _SAVED_NAME.fullmatch(re.split(r"[\\/]", value)[-1])):
-        return Media(generation_id=saved[1].lower())
+    if is_path and (saved_id := _generation_of(re.split(r"[\\/]", value)[-1])):
+        return Media(generation_id=saved_id)
     if media and (is_path or is_data_uri(value)):
         what = "is a local file" if is_path else "contains the media itself"
         if CLIENT_SIDE.match(value):
@@ -96,7 +98,13 @@ def is_local(text: str, saved_in: Path | None, home: Path | None) -> bool:
     if not _PATH.match(value):
         return False
     path = expand_home(value, home)
-    return not (saved_in and _SAVED_NAME.fullmatch(path.name) and path.parent.resolve() == saved_in.resolve())
+    return not (saved_in and _generation_of(path.name) and path.parent.resolve() == saved_in.resolve())
+
+
+def _generation_of(filename: str) -> str | None:
+    """The id of the generation that a saved file stands for; a part of one is a file like any other."""
+    name = SAVED_NAME.fullmatch(filename)
+    return name[1].lower() if name and name[2] is None else None
 
 
 def expand_home(text: str, home: Path | None) -> Path:

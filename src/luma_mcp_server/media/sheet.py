@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from ..errors import LumaServerError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -54,23 +56,29 @@ def contact_sheet(rows: Sequence[Row]) -> bytes:
                 pen.rectangle((box[0] - 4, box[1] - 3, box[2] + 4, box[3] + 3), "black")
                 pen.text((left + 6, top + head + 4), words, "white", small)
         top += height
-    return _small(sheet)
+    return small_jpeg(sheet)
 
 
-def opened(data: bytes) -> "Image":
-    """A picture, read. It blocks."""
+def read_picture(data: bytes) -> "Image":
+    """A picture as Pillow has it. It blocks."""
     from PIL import Image
 
-    picture = Image.open(BytesIO(data))
-    picture.load()
+    try:
+        picture = Image.open(BytesIO(data))
+        picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a damaged PNG
+        raise LumaServerError(f"The picture could not be read ({type(error).__name__}). Call again.") from error
     return picture
 
 
-def _small(sheet: "Image") -> bytes:
+def small_jpeg(picture: "Image") -> bytes:
+    """A picture as a JPEG of at most 200 KB and 1,568 px a side. It blocks."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     while True:
         for quality in (85, 70, 50):
             out = BytesIO()
-            sheet.save(out, "JPEG", quality=quality)
+            picture.save(out, "JPEG", quality=quality)
             if out.tell() <= MOST_BYTES:
                 return out.getvalue()
-        sheet.thumbnail((sheet.width * 3 // 4, sheet.height * 3 // 4))
+        picture.thumbnail((picture.width * 3 // 4, picture.height * 3 // 4))

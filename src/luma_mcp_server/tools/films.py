@@ -52,7 +52,7 @@ async def join_videos(
     audio: Annotated[str | None, Field(description="Path of a track that replaces their sound")] = None,
 ) -> Film:
     """Join clips into one MP4 in the first one's size. Free."""
-    from ..media.downloads import chosen_stem
+    from ..media.saved import chosen_stem
     from ..media.shots import Plan, measure_shot, measure_track
 
     services, settings = call.services, call.services.settings

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 import anyio
 import anyio.to_thread
-from mcp_types import CallToolResult, ImageContent, TextContent
+from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from pydantic import Field
 
 from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, WasDeleted, refuse
 from ..media.frames import can_read, install_line, spread
 from ..media.references import UUID
-from ..media.sheet import LARGEST_SIDE, MOST_BYTES, Row, contact_sheet, opened
+from ..media.sheet import LARGEST_SIDE, MOST_BYTES, Row, contact_sheet, read_picture, small_jpeg
 from ..models import PURCHASE_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
 from .call import Call
 from .results import present, unknown_result, wait_for
@@ -301,37 +301,54 @@ async def preview_generations(
 ) -> CallToolResult:
     """See completed generations in one picture, to check or compare them. Free."""
     names = list(dict.fromkeys(text.strip() for text in generation_ids))
-    shown = [call.services.downloads.find(await completed(call, name)) for name in names]
+    shown = [
+        call.services.downloads.find(await completed(call, name, f"generation_ids[{number}]"))
+        for number, name in enumerate(names)
+    ]
     call.say("looking at it")
-    if len(shown) == 1 and (shown[0].type != "video" or not can_read()):
-        data, mime_type = await call.services.downloads.picture(_still(shown[0]), MOST_BYTES)
-    elif not can_read():
-        raise LumaServerError(
-            f"Frames of videos, and several generations in one picture, need the media extra. {install_line()}"
-        )
+    if not can_read():
+        return await _stills(call, shown)
+    if len(shown) == 1 and shown[0].type != "video":
+        data, mime_type = await call.services.downloads.picture(_still(shown[0]))
+        if len(data) > MOST_BYTES:
+            data, mime_type = await anyio.to_thread.run_sync(lambda: small_jpeg(read_picture(data))), "image/jpeg"
     else:
         side = LARGEST_SIDE // (math.ceil(math.sqrt(frames)) if len(shown) == 1 else frames)
         rows = [await _row_of(call, one, number, frames, side) for number, one in enumerate(shown, 1)]
         data, mime_type = await anyio.to_thread.run_sync(contact_sheet, rows), "image/jpeg"
-    picture = ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
     numbered = ", ".join(f"{number} = {one.generation_id}" for number, one in enumerate(shown, 1))
     words = numbered if len(shown) > 1 else f"{shown[0].type} {shown[0].generation_id}"
     text = TextContent(type="text", text=f"{words}; get_generation gives links")
     # No structured content: clients that prefer it would drop the picture.
-    return CallToolResult(content=[picture, text])
+    return CallToolResult(content=[_picture(data, mime_type), text])
 
 
-def _still(generation: Generation) -> str:
+async def _stills(call: Call, shown: list[Generation]) -> CallToolResult:
+    """Without the `media` extra: images and Luma's thumbnails as they are, and the links of the others."""
+    blocks, words = list[ContentBlock](), list[str]()
+    for number, one in enumerate(shown, 1):
+        name, source = f"{one.type} {one.generation_id}", _still(one)
+        data, mime_type = await call.services.downloads.picture(source) if source else (b"", "")
+        if 0 < len(data) <= MOST_BYTES:
+            blocks.append(_picture(data, mime_type))
+            words.append(f"{number} = {name}.")
+        else:
+            blocks.append(ResourceLink(type="resource_link", name=name, uri=one.url or source or ""))
+            why = "its picture is too large to show here" if data else "Luma has no thumbnail of it"
+            words.append(f"{number} = {name}, as a link: {why}.")
+    words.append(f"To see frames, all in one picture: {install_line()}")
+    return CallToolResult(content=[*blocks, TextContent(type="text", text=" ".join(words))])
+
+
+def _picture(data: bytes, mime_type: str) -> ImageContent:
+    return ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=mime_type)
+
+
+def _still(generation: Generation) -> str | None:
     """Where the picture of a generation is: the image, all layers together, or Luma's own still of a video."""
     layers = [one.url for one in generation.outputs or () if generation.type == "image"]
     whole = generation.file_path if layers else None
-    source = whole or generation.thumbnail_url or generation.image_url or next(filter(None, layers), None)
-    if source is None:
-        raise LumaServerError(
-            f"Luma has no thumbnail of {generation.generation_id}; get_generation has its link. To see its frames: "
-            f"{install_line()}"
-        )
-    return source
+    return whole or generation.thumbnail_url or generation.image_url or next(filter(None, layers), None)
 
 
 async def _row_of(call: Call, generation: Generation, number: int, frames: int, side: int) -> Row:
@@ -339,8 +356,8 @@ async def _row_of(call: Call, generation: Generation, number: int, frames: int, 
     downloads, name = call.services.downloads, str(generation.generation_id)
     label = f"{number}  {generation.prompt or name}"[:90]
     if generation.type != "video":
-        data, _ = await downloads.picture(_still(generation), MOST_BYTES)
-        return Row(label, [(await anyio.to_thread.run_sync(opened, data), "")])
+        data, _ = await downloads.picture(_still(generation))
+        return Row(label, [(await anyio.to_thread.run_sync(read_picture, data), "")])
     path = Path(generation.file_path) if generation.file_path else None
     source = path or await downloads.content(generation.video_url or "", name)
     found = await anyio.to_thread.run_sync(spread, source, name, frames, side, abandon_on_cancel=True)
