@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from ..errors import InvalidRequest, LumaServerError
 from ..models import Generation, Output
 from .layers import put_together
-from .links import MB, LinkFailed, Links, Renew, Say
+from .links import BUFFER_BYTES, LinkFailed, Links, Renew, Say
 from .local_files import HEAD_BYTES, media_type
 from .saved import ENDINGS, SIDECARS, chosen_stem, existing, free_name, own_stem, saved_files, unfinished
 
@@ -161,7 +161,7 @@ class Downloads:
         With `once` a file of that name is this one: another server may be saving it as well.
         """
         with unfinished(path) as part:
-            with await anyio.to_thread.run_sync(part.open, "x+b", MB) as file:
+            with await anyio.to_thread.run_sync(part.open, "x+b", BUFFER_BYTES) as file:
                 await self._links.fetch(url, file, renew, say)
                 file.seek(0)
                 head = file.read(HEAD_BYTES)

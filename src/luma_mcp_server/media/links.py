@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import BinaryIO
 
 import anyio
+import anyio.lowlevel
 import httpx
 
 from ..errors import LumaServerError
@@ -14,6 +15,12 @@ from .references import is_public
 MB = 1024**2
 _MOST_BYTES = 2 * 1024**3
 _MOST_BREAKS = 3
+
+BUFFER_BYTES = 256 * 1024
+"""What is written to a disk at once: fast enough, and no other call waits long for it."""
+
+_TURNS = 2
+"""Turns of the loop that other calls get after each piece, or a ping would wait for ten pieces in a row."""
 
 Say = Callable[[Callable[[], str]], None]
 Renew = Callable[[], Awaitable[str | None]]
@@ -116,6 +123,8 @@ class _Download:
         async for chunk in response.aiter_raw():
             self._file.write(chunk)
             self._arrived += len(chunk)
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
             self.most = max(self.most, self._arrived)
             if max(self._arrived, self._length or 0) > _MOST_BYTES:
                 raise LumaServerError("The file is larger than 2 GiB, so it was not saved. Use the link.")
