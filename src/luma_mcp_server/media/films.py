@@ -48,9 +48,13 @@ class Job:
     ended: anyio.Event = field(default_factory=anyio.Event)
     ended_at: float = math.inf
 
-    def progress(self) -> str:
-        """How far it is, in words."""
-        return f"joining: {self.done_s:.0f} of {float(self.plan.seconds):.0f} s of film"
+    def progress(self) -> tuple[float, float]:
+        """How many seconds are made, and of how many."""
+        return self.done_s, float(self.plan.seconds)
+
+    def describe(self) -> str:
+        """The same in words."""
+        return "joining: {:.0f} of {:.0f} s of film".format(*self.progress())
 
     def tell(self, seconds: float) -> None:
         """Say from the worker thread how far it is; this ends the work once the job is cancelled."""

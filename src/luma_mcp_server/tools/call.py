@@ -56,6 +56,7 @@ class Call:
     _uncounted_s: float = 0.0
     _expected_s: float | None = None
     _describe: Callable[[], str] | None = None
+    _measure: Callable[[], tuple[float, float]] | None = None
 
     @property
     def answer_until(self) -> float:
@@ -68,11 +69,23 @@ class Call:
         if first:
             self.services.tasks.start_soon(self._report)
 
+    def measure(self, progress: Callable[[], tuple[float, float]]) -> None:
+        """Report from now on how much of a work is done, and the whole of it, in place of the time."""
+        self._measure = progress
+
     async def _report(self) -> None:
+        last, before = -1.0, 0.0
         with self.reporting:
             while self._describe:
-                elapsed = round(anyio.current_time() - self.started, 1)
-                await self.ctx.report_progress(*progress(elapsed, self._expected_s, self._describe()))
+                if self._measure:
+                    done, whole = self._measure()
+                    report: tuple[float, float | None, str] = before + done, before + whole, self._describe()
+                else:
+                    before = round(anyio.current_time() - self.started, 1)
+                    report = progress(before, self._expected_s, self._describe())
+                if report[0] > last:  # the protocol wants progress to grow
+                    await self.ctx.report_progress(*report)
+                    last = report[0]
                 await anyio.sleep(TICK_S)
 
     async def expect(self, name: str) -> float | None:

@@ -77,7 +77,8 @@ async def join_videos(
         planned = await anyio.to_thread.run_sync(plan, abandon_on_cancel=True)
         planned.check()
         job = services.films.start(wanted, planned, path)
-    call.say(job.progress)
+    call.say(job.describe)
+    call.measure(job.progress)
     await services.films.wait(wanted, job, until=call.wait_until)
     return _shown(job, sandbox=settings.sandbox)
 
