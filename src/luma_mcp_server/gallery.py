@@ -8,10 +8,7 @@ requests that name another host or come from another page are refused; files are
 and never named by a path.
 """
 
-import os
 import secrets
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -30,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .catalog import usual_seconds
 from .errors import LumaServerError
+from .loopback import serving
 from .media.frames import can_read
 from .media.posters import poster
 from .media.references import guess_type
@@ -219,32 +217,6 @@ def _utc_now() -> datetime:
 @contextmanager
 def running_gallery(settings: Settings, port: int = 0, now: Callable[[], datetime] = _utc_now) -> Iterator[str]:
     """Serve the gallery on 127.0.0.1 while the block runs, and give its address."""
-    import uvicorn  # here, because the commands are listed without it
-
     token = secrets.token_urlsafe(24)
-    # asyncio turns Nagle's algorithm off only if the protocol is named; with it, answers wait 40 ms.
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        if os.name == "posix":  # elsewhere the option would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-        config = uvicorn.Config(
-            create_gallery(settings, token, now),
-            http="h11",
-            loop="asyncio",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=0,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="luma-gallery", daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/{token}/"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    with serving(create_gallery(settings, token, now), port) as origin:
+        yield f"{origin}/{token}/"

@@ -225,7 +225,8 @@ MAY_IMPORT = {
     "install": {"jsonc"},
     "jsonc": set(),
     "launch": set(),
-    "gallery": {"purchases", "media", "catalog", "models", "errors", "settings", "pages"},
+    "loopback": set(),
+    "gallery": {"loopback", "purchases", "media", "catalog", "models", "errors", "settings", "pages"},
     "server": {"tools", "catalog", "models", "pricing", "prompts", "schema", "settings", "__init__"},
     "prompts": {"tools", "pages", "schema", "models", "settings", "errors"},
     "pages": set(),
@@ -247,7 +248,7 @@ MAY_IMPORT = {
     "settings": {"errors"},
     "models": set(),
     "errors": set(),
-    "sandbox": set(),
+    "sandbox": {"loopback"},
 }
 """What each room may import of the others; for `tools.…`, which modules of that room."""
 

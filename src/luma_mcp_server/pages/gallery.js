@@ -234,11 +234,13 @@ async function survey() {
   everything = Object.values(overview.states).reduce((sum, count) => sum + count, 0);
   at("sandbox").hidden = !overview.sandbox;
   for (const part of ["panels", "found", "filters"]) at(part).hidden = !everything;
-  choices("state", "All states", overview.states);
-  choices("model", "All models", overview.models);
   totals(overview);
-  const now = JSON.stringify(overview.spending);
-  if (now !== survey.drawn) spending(overview); // drawn again only if it differs: the focus may be in it
+  const now = JSON.stringify([overview.states, overview.models, overview.spending]);
+  if (now !== survey.drawn) { // drawn again only if they differ: the focus may be in them
+    choices("state", "All states", overview.states);
+    choices("model", "All models", overview.models);
+    spending(overview);
+  }
   survey.drawn = now;
   running(overview.running);
 }

@@ -1,8 +1,8 @@
 """A local imitation of Luma's two APIs: free, no account needed, and it fails on request.
 
 Users try the server with it, and every test runs on it. It listens on the loopback address only, and imports nothing
-else of this package, so that one mistake cannot hide on both sides. Callbacks are checked but never sent. Both APIs
-share one balance; neither sees the other's generations.
+else of this package but the web server, so that one mistake cannot hide on both sides. Callbacks are checked but never
+sent. Both APIs share one balance; neither sees the other's generations.
 
 Words in a prompt make it fail; everything else that can go wrong is a `Fault` (see `faults.py`):
 
@@ -20,10 +20,7 @@ Words in a prompt make it fail; everything else that can go wrong is a `Fault` (
 import contextlib
 import hashlib
 import mimetypes
-import os
 import re
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,6 +35,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from ..loopback import serving
 from . import pictures
 from .faults import Fault, Gate, Received
 from .world import Charge, Job, Sandbox, refuse_storage
@@ -162,8 +160,6 @@ async def _state(request: Request) -> Response:
 @contextlib.contextmanager
 def running_sandbox(port: int = 0, **options: Any) -> Iterator[str]:
     """Serve a sandbox on 127.0.0.1 while the block runs, and give its address. Options: `create_sandbox`."""
-    import uvicorn  # here, because importing the sandbox must stay cheap
-
     app = create_sandbox(**options)
 
     async def serve(scope: Scope, receive: Receive, send: Any) -> None:
@@ -171,29 +167,5 @@ def running_sandbox(port: int = 0, **options: Any) -> Iterator[str]:
         scope["extensions"] = {"sandbox.abort": send.__self__.transport.abort}
         await app(scope, receive, send)
 
-    # asyncio turns Nagle's algorithm off only if the protocol is named; with it, answers wait 40 ms.
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        if os.name == "posix":  # elsewhere the option would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(128)
-        config = uvicorn.Config(
-            serve,
-            http="h11",
-            loop="asyncio",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            log_level="critical",
-            date_header=False,
-            server_header=False,
-            timeout_graceful_shutdown=0,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), name="luma-sandbox", daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    with serving(serve, port) as origin:
+        yield origin
