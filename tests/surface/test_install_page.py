@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from luma_mcp_server.install import CLIENTS, snippet
 from luma_mcp_server.launch import PUBLISHED, launch_command
 from luma_mcp_server.settings import Settings
 
@@ -59,6 +60,12 @@ def with_sandbox(made: str, on_sandbox: str) -> str:
     return f"{made}\n\nOn the sandbox, without a key:\n\n{on_sandbox}"
 
 
+def add_command(client: str, published: bool) -> str:
+    """The client's own command, as `install` runs it."""
+    start, *arguments = command(published)
+    return fenced("sh", snippet(CLIENTS[client], "luma", {"command": start, "args": arguments, "env": KEY}))
+
+
 def in_powershell(made: str, command: str) -> str:
     return f"{made}\n\nIn PowerShell:\n\n{fenced('powershell', command)}"
 
@@ -72,6 +79,7 @@ def blocks(published: bool) -> dict[str, str]:
     line, on_sandbox = (shlex.join(command(published, sandbox)) for sandbox in (False, True))
     on_windows = command(published, source=WINDOWS_CLONE)
     add = "claude mcp add luma --scope user --env LUMA_API_KEY=your-key"
+    start, *arguments = command(published)
     asking = {"key": "${input:luma-key}", "before": f'  "inputs": [{json.dumps(ASKED)}],\n'}
     return {
         "source": source(published),
@@ -89,6 +97,11 @@ def blocks(published: bool) -> dict[str, str]:
             fenced("sh", f"claude mcp add luma-sandbox --scope user -- {on_sandbox}"),
         ),
         "codex": with_sandbox(toml_entry(published), toml_entry(published, sandbox=True)),
+        "codex-add": add_command("codex", published),
+        "gemini": fenced(
+            "sh",
+            f"gemini mcp add --scope user --env LUMA_API_KEY=your-key luma {start} -- {shlex.join(arguments)}",
+        ),
         "goose": with_sandbox(fenced("sh", line), fenced("sh", on_sandbox)),
         "vscode": with_sandbox(
             json_entry(published, "servers", **asking), json_entry(published, "servers", sandbox=True)
