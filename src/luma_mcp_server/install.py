@@ -155,7 +155,10 @@ def snippet(client: Client, name: str, entry: Entry) -> str:
 
 
 def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
-    """Put the entry into the client's configuration, and say so; what the user added to an earlier one stays."""
+    """Put the entry into the client's configuration, and say so; what the user added to an earlier one stays.
+
+    A client's own command takes no more than a command line and an environment: what it drops is named.
+    """
     path = client.path(computer)
     if not client.is_found(computer):
         where = f"there is no {path.parent}" if client.scope is None else f"there is no `{client.program}` on PATH"
@@ -169,6 +172,7 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         new["env"] = env
     if new == old:
         return f"{client.title} has this entry already, in {path}."
+    dropped = ""
     if client.scope is None:
         with _explained(client, path):
             _write(path, jsonc.with_entry(_text(path), client.section, name, new))
@@ -179,7 +183,9 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         written = _entries(client, path).get(name, {})
         if any(written.get(key) != value for key, value in new.items() if key in ("command", "args")):
             raise ClickException(f"`{client.program} mcp add` ran, but {path} has no such entry.")
-    return f"{client.title} has the entry {name} now, in {path}. {client.then}"
+        if gone := [key for key in old if key not in written]:
+            dropped = f" `{client.program} mcp add` dropped {', '.join(gone)} from it: add that again."
+    return f"{client.title} has the entry {name} now, in {path}.{dropped} {client.then}"
 
 
 def uninstall_preview(client: Client, computer: Computer, name: str) -> str:

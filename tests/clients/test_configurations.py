@@ -345,6 +345,24 @@ def test_a_client_with_a_command_of_its_own_is_told_to_drop_the_old_entry_first_
 
 
 @on_posix
+def test_what_a_command_drops_from_the_old_entry_is_named(commanded: tuple[Client, Computer, Path]) -> None:
+    client, computer, _ = commanded
+    install(client, computer, "luma", ENTRY)
+    path = client.path(computer)
+    text = path.read_text()
+    if path.suffix == ".toml":
+        path.write_text(text + '[mcp_servers.luma.tools.generate_video]\napproval_mode = "approve"\n')
+    else:
+        data = json.loads(text)
+        data[client.section]["luma"]["tools"] = {}
+        path.write_text(json.dumps(data))
+
+    said = install(client, computer, "luma", {**ENTRY, "args": ["another"]})
+
+    assert f"`{client.program} mcp add` dropped tools from it: add that again." in said
+
+
+@on_posix
 def test_a_command_that_fails_is_quoted_without_the_key(commanded: tuple[Client, Computer, Path]) -> None:
     client, computer, _ = commanded
 
