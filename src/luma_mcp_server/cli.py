@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from io import BufferedReader, FileIO, TextIOWrapper
@@ -163,16 +163,23 @@ def sandbox(port: int) -> None:
     """Serve the sandbox on this computer until Ctrl-C."""
     from .sandbox import AGENTS_SANDBOX_KEY, SANDBOX_KEY, running_sandbox
 
+    with _served(running_sandbox(port), port) as origin:
+        print(f"{origin}{DREAM_MACHINE_PATH}\n{origin}{AGENTS_PATH}", flush=True)
+        print(
+            f"The sandbox is running; Ctrl-C ends it. To use it from another terminal, with either API:\n"
+            f"  LUMAAI_BASE_URL={origin}{DREAM_MACHINE_PATH} LUMA_API_KEY={SANDBOX_KEY} luma-mcp-server check\n"
+            f"  LUMA_BASE_URL={origin}{AGENTS_PATH} LUMA_API_KEY={AGENTS_SANDBOX_KEY} luma-mcp-server check",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _served(server: AbstractContextManager[str], port: int) -> Iterator[str]:
+    """Give the address of a web server, and keep it going after the block until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        with running_sandbox(port) as origin:
-            print(f"{origin}{DREAM_MACHINE_PATH}\n{origin}{AGENTS_PATH}", flush=True)
-            print(
-                f"The sandbox is running; Ctrl-C ends it. To use it from another terminal, with either API:\n"
-                f"  LUMAAI_BASE_URL={origin}{DREAM_MACHINE_PATH} LUMA_API_KEY={SANDBOX_KEY} luma-mcp-server check\n"
-                f"  LUMA_BASE_URL={origin}{AGENTS_PATH} LUMA_API_KEY={AGENTS_SANDBOX_KEY} luma-mcp-server check",
-                file=sys.stderr,
-            )
+        with server as origin:
+            yield origin
             while True:
                 time.sleep(3600)
     except OSError as error:
@@ -196,17 +203,11 @@ def _show_gallery(settings: Settings, port: int = 0, *, open_browser: bool = Tru
 
     from .gallery import running_gallery
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        with running_gallery(settings, port) as url:
-            print(url, flush=True)
-            print("The gallery is open to this computer alone; Ctrl-C ends it.", file=sys.stderr)
-            if open_browser:
-                webbrowser.open(url)
-            while True:
-                time.sleep(3600)
-    except OSError as error:
-        raise click.ClickException(f"Port {port} can't be used ({error.strerror}).") from error
+    with _served(running_gallery(settings, port), port) as url:
+        print(url, flush=True)
+        print("The gallery is open to this computer alone; Ctrl-C ends it.", file=sys.stderr)
+        if open_browser:
+            webbrowser.open(url)
 
 
 @commands.command()
