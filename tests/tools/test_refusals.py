@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY
+from luma_mcp_server.sandbox import AGENTS_SANDBOX_KEY, Fault
 from luma_mcp_server.schema import failure
 from luma_mcp_server.server import create_server
 from luma_mcp_server.settings import Settings
@@ -72,7 +73,6 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_video", {"prompt": "a" * 5001}, "prompt is 5001 characters"),
         ("generate_image", {"prompt": ""}, "prompt is empty"),
         ("generate_video", {"prompt": "a lake", "start_image": URL, "end_image": URL, "loop": True}, "without loop"),
-        ("generate_video", {"prompt": "a lake", "concepts": ["dolly zoom"]}, "Did you mean dolly_zoom?"),
         ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "ray-3.2 needs a key for Luma's Agents API"),
         ("generate_video", {"prompt": "a lake", "model": "ray-1-6"}, "ray-1-6 is no longer offered"),
         ("generate_video", {"prompt": "a lake", "resolution": "360p"}, "ray-2 does not support resolution=360p"),
@@ -152,16 +152,52 @@ async def test_what_luma_documents_as_refused_is_refused_before_anything_is_sent
     assert desk.wire.sent == []
 
 
-async def test_a_misspelled_concept_is_refused_with_the_right_one(desk) -> None:
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("dolly zoom", "Did you mean dolly_zoom?"),
+        ("dolly_zooom", "Did you mean dolly_zoom?"),
+        ("nope", "list_camera_motions has them all."),
+    ],
+)
+async def test_a_concept_that_is_not_in_luma_s_list_is_refused(desk, key: str, hint: str) -> None:
+    said = await desk.refusal("generate_video", prompt="a lake", concepts=["pov", key])
+
+    assert said == f"Luma has no concept {key!r}. Nothing was sent. {hint}"
+    assert desk.posts == []
+
+
+async def test_a_concept_that_luma_s_list_alone_has_is_sent(desk) -> None:
+    class Newer(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/concepts/list"):
+                return httpx.Response(200, json=["pov", "crane_left"])
+            return await inner.handle_async_request(request)
+
+    inner, desk.wire.inner = desk.wire.inner, Newer()
+
+    await desk.call("generate_video", prompt="a lake", concepts=["crane_left"])
+
+    assert desk.posts[0].body["concepts"] == [{"key": "crane_left"}]
+
+
+async def test_luma_s_list_of_concepts_is_not_asked_for_what_is_known(desk) -> None:
+    await desk.call("generate_video", prompt="a lake", concepts=["pov", "dolly_zoom"])
+
+    assert not [request for request in desk.wire.sent if request.url.path.endswith("/concepts/list")]
+
+
+@pytest.mark.parametrize("kind", ["status", "hang"])
+async def test_while_luma_s_list_of_concepts_can_t_be_read_only_what_looks_misspelled_is_refused(
+    desk, kind: str
+) -> None:
+    desk.world.faults.append(Fault(kind, "GET", path="concepts", times=1000))
+
     said = await desk.refusal("generate_video", prompt="a lake", concepts=["dolly_zooom"])
-    assert "Did you mean dolly_zoom?" in said
-    assert desk.wire.sent == []
-
-
-async def test_a_concept_that_nobody_knows_yet_is_sent(desk) -> None:
     await desk.call("generate_video", prompt="a lake", concepts=["moonwalk"])
 
-    assert desk.posts[0].body["concepts"] == [{"key": "moonwalk"}]
+    assert "Did you mean dolly_zoom?" in said
+    assert [post.body["concepts"] for post in desk.posts] == [[{"key": "moonwalk"}]]
 
 
 async def test_a_loop_is_refused_where_two_clips_meet_or_one_is_led_up_to(desk) -> None:

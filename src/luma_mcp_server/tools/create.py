@@ -2,13 +2,15 @@
 
 import difflib
 import math
+from contextlib import suppress
 from typing import Annotated, get_args
 
+import anyio
 from pydantic import Field
 
 from .. import models
 from ..catalog import CONCEPTS, PIXELS, api_of, next_resolution, parse_controls
-from ..errors import refuse
+from ..errors import LumaServerError, refuse
 from .call import Call
 from .paid import buy, check_call
 from .sources import resolve_clip, resolve_id, resolve_keyframes, resolve_media, resolve_optional_image
@@ -52,7 +54,7 @@ async def generate_video(
     start = await resolve_optional_image(call, start_image, "start_image")
     end = await resolve_optional_image(call, end_image, "end_image", first=True)
     pictures = await resolve_keyframes(call, keyframes, 24.0, float(duration[:-1]))
-    _check_concepts(concepts)
+    await _check_concepts(call, concepts)
     return await buy(
         call,
         lambda name: models.VideoRequest(
@@ -72,11 +74,16 @@ async def generate_video(
     )
 
 
-def _check_concepts(keys: list[str] | None) -> None:
-    """Refuse a key that looks like a misspelled one; Luma may have new ones."""
-    for key in keys or ():
-        close = difflib.get_close_matches(key.lower(), CONCEPTS, 1, 0.7)
-        if key not in CONCEPTS and (close or not key.isidentifier()):
+async def _check_concepts(call: Call, keys: list[str] | None) -> None:
+    """Refuse a key that is not in Luma's own list, or, if that can't be read, one that looks misspelled."""
+    listed: tuple[str, ...] = ()
+    new = [key for key in keys or () if key not in CONCEPTS]
+    if new:
+        with anyio.move_on_after(call.services.look_up_s), suppress(LumaServerError):
+            listed = await call.services.dream_machine.concepts()
+    for key in new:
+        close = difflib.get_close_matches(key.lower(), listed or CONCEPTS, 1, 0.7)
+        if key not in listed and (listed or close or not key.isidentifier()):
             hint = f"Did you mean {close[0]}?" if close else "list_camera_motions has them all."
             raise refuse(f"Luma has no concept {key[:60]!r}", hint)
 
