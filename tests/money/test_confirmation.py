@@ -242,7 +242,17 @@ async def test_progress_says_that_the_user_is_waited_for_and_the_job_is_not_late
     assert {total for value, total, _ in reports if value > 161} == {None}
 
 
-async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() -> None:
+@pytest.mark.parametrize(
+    ("name", "todo"),
+    [
+        ("slow", "Call again, or raise that limit."),
+        (
+            "generate_video",
+            "It may have been bought all the same: look at list_generations before you call it again.",
+        ),
+    ],
+)
+async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time(name: str, todo: str) -> None:
     calls: list[Call] = []
 
     async def slow(call: Call) -> Deleted:
@@ -251,6 +261,8 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
         await confirm_price(call, 7, "A lake", None)
         await anyio.sleep(1000)
         raise AssertionError("the call outlived its limit")
+
+    slow.__name__ = name
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[Services]:
@@ -272,9 +284,9 @@ async def test_no_limit_cuts_a_question_short_and_all_are_moved_by_its_time() ->
     server = MCPServer[Services]("slow", tools=[tool], lifespan=lifespan)
     async with Client(server, mode="legacy", elicitation_callback=User(YES, seconds=100)) as client:
         began = anyio.current_time()
-        result = await client.call_tool("slow", {})
+        result = await client.call_tool(name, {})
 
-    assert "slow had no answer within 45 s" in result.content[0].text
+    assert result.content[0].text == f"{name} had no answer within 45 s (LUMA_MCP_WAIT_S). {todo}"
     assert anyio.current_time() - began == pytest.approx(100 + 45 + GRACE_S, abs=0.1)
     limits = (calls[0].limit - began, calls[0].wait_until - began, calls[0].answer_until - began)
     assert limits == pytest.approx((145, 145, 145), abs=0.1)

@@ -137,7 +137,7 @@ async def open_call(ctx: ToolContext, tool: str, arguments: Mapping[str, Any]) -
         finally:
             call.reporting.cancel()
     if scope.cancelled_caught:
-        raise LumaServerError(
-            f"{tool} had no answer within {most:g} s (LUMA_MCP_WAIT_S). It may have been done all the same: look at "
-            "list_generations before you repeat a paid call."
-        )
+        todo = "Call again, or raise that limit."
+        if tool in REQUESTS:
+            todo = "It may have been bought all the same: look at list_generations before you call it again."
+        raise LumaServerError(f"{tool} had no answer within {most:g} s (LUMA_MCP_WAIT_S). {todo}")
