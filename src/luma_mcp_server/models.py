@@ -273,7 +273,7 @@ class Generation(Value):
 
     Attributes:
         request_id: the purchase's, in place of `generation_id` while Luma has not said one.
-        state: one of `State`, Luma's own word where it is a new one, or `unknown` for a purchase without an answer.
+        state: one of `State`, a new word of Luma's, `unknown` (a purchase whose answer was lost), or `not found`.
         operation: the name of the tool that makes such a thing.
         outputs: all results where there are several; layers from front to back.
         file_path: the saved file; of layers, the picture that they make together.

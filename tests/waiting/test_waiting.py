@@ -139,7 +139,7 @@ async def test_one_bad_id_does_not_end_the_wait_for_the_others(desk) -> None:
 
     waited = await desk.call("wait_for_generations", generation_ids=[unknown, good])
 
-    assert [one["state"] for one in waited["generations"]] == ["unknown", "completed"]
+    assert [one["state"] for one in waited["generations"]] == ["not found", "completed"]
     assert "Luma knows no generation" in waited["generations"][0]["warnings"][0]
     assert waited["finished"] is True
 

@@ -101,10 +101,16 @@ def _unavailable(name: str, error: LumaServerError, state: str | None = None) ->
     return Generation(
         generation_id=name if UUID.fullmatch(name) else None,
         request_id=name if name.startswith(PURCHASE_PREFIX) else None,
-        state=state or ("deleted" if isinstance(error, WasDeleted) else "unknown"),
+        state=state or _state_of(error),
         warnings=(str(error),),
         next_step=None if isinstance(error, NotFound | InvalidRequest) else wait_for(name),
     )
+
+
+def _state_of(error: LumaServerError) -> str:
+    if isinstance(error, WasDeleted):
+        return "deleted"
+    return "not found" if isinstance(error, NotFound) else "unknown"
 
 
 async def _follow(call: Call, name: str, parameter: str, say: Callable[[Callable[[], str]], None]) -> Generation:
