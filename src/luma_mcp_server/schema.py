@@ -95,7 +95,7 @@ class StrictTool(Tool):
         """Call the function; its frozen value, or what went wrong, becomes the result."""
         known = self.parameters["properties"]
         if strange := [name for name in arguments if name not in known]:
-            return failure(_unknown(self.name, strange, known))
+            return failure(_unknown(self.name, strange, arguments, known))
         given = {
             name: _list_from_text(value) if known[name]["type"] == "array" else value
             for name, value in arguments.items()
@@ -199,26 +199,34 @@ def failure(text: str) -> CallToolResult:
 
 
 _SYNONYMS = {
-    "image": "start_image",
-    "image_url": "start_image",
-    "first_frame": "start_image",
-    "last_frame": "end_image",
-    "seconds": "duration",
-    "length": "duration",
-    "count": "take",
-    "n": "take",
-    "seed": "take",
-    "image_end_url": "end_image",
-    "ratio": "aspect_ratio",
-    "video_id": "generation_id",
-    "notify_hook": "callback_url",
+    "image": ("source", "start_image"),
+    "image_url": ("source", "start_image"),
+    "first_frame": ("start_image",),
+    "last_frame": ("end_image",),
+    "seconds": ("duration",),
+    "length": ("duration",),
+    "count": ("take",),
+    "n": ("take",),
+    "seed": ("take",),
+    "image_end_url": ("end_image",),
+    "ratio": ("aspect_ratio",),
+    "video": ("source", "generation_id"),
+    "video_url": ("source", "generation_id"),
+    "videos": ("sources",),
+    "clips": ("sources",),
+    "video_id": ("generation_id", "source"),
+    "id": ("generation_id", "generation_ids"),
+    "ids": ("generation_ids", "sources"),
+    "notify_hook": ("callback_url",),
 }
-"""Names that other video tools and relays use, and ours."""
+"""Names that other video tools and relays use, and ours; the first that the tool has and the call lacks is meant."""
 
 
-def _unknown(tool: str, strange: list[str], known: Mapping[str, Any]) -> str:
-    meant = {name: _SYNONYMS.get(name, name) for name in strange[:3]}
-    names = [f"{name[:30]!r}{_did_you_mean(word if word in known else name, known)}" for name, word in meant.items()]
+def _unknown(tool: str, strange: list[str], given: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    names = []
+    for name in strange[:3]:
+        ours = (word for word in _SYNONYMS.get(name, ()) if word in known and word not in given)
+        names.append(f"{name[:30]!r}{_did_you_mean(next(ours, name), known)}")
     takes = f"It takes {', '.join(known)}." if known else "It takes none."
     return f"{tool} has no parameter {', '.join(names)}. Nothing was sent. {takes}"
 
@@ -240,14 +248,18 @@ def _problem(error: dict[str, Any], given: Mapping[str, Any], known: Mapping[str
     words = {
         "missing": "is required",
         "literal_error": f"must be one of {', '.join(map(repr, choices))}{_did_you_mean(given.get(first), choices)}",
-        "greater_than_equal": f"must be at least {context.get('ge')}",
-        "less_than_equal": f"must be at most {context.get('le')}",
-        "too_short": f"needs at least {context.get('min_length')}",
-        "too_long": f"takes at most {context.get('max_length')}",
+        "greater_than_equal": f"must be at least {context.get('ge', 0):g}",
+        "less_than_equal": f"must be at most {context.get('le', 0):g}",
+        "too_short": f"needs at least {_items(context.get('min_length'))}",
+        "too_long": f"takes at most {_items(context.get('max_length'))}",
         "finite_number": "must be a finite number",
         "string_type": "must be text",
     }.get(kind, f"must be {_KINDS.get(kind.partition('_')[0], 'of another type')}")
     return f"{name} {words}"
+
+
+def _items(count: object) -> str:
+    return f"{count} item{'' if count == 1 else 's'}"
 
 
 def _did_you_mean(said: object, known: Iterable[str]) -> str:

@@ -408,8 +408,8 @@ async def test_a_film_that_another_call_waits_for_outlives_the_call_that_asked_f
 async def test_a_bad_number_of_clips_is_refused(desk, clip) -> None:
     path = clip("a.mp4")
 
-    assert "sources needs at least 2" in await desk.refusal("join_videos", sources=[path])
-    assert "sources takes at most 50" in await desk.refusal("join_videos", sources=[path] * 51)
+    assert "sources needs at least 2 items." in await desk.refusal("join_videos", sources=[path])
+    assert "sources takes at most 50 items." in await desk.refusal("join_videos", sources=[path] * 51)
     assert not desk.folder.exists()
 
 
@@ -434,7 +434,10 @@ async def test_a_clip_that_can_not_be_used_is_named_and_nothing_is_written(desk,
     said = await desk.refusal("join_videos", sources=[good, str(tmp_path / "missing.mp4")])
     assert "sources[1]" in said
     assert "No such file" in said
-    assert "is not an absolute path" in await desk.refusal("join_videos", sources=[good, "good.mp4"])
+    assert "is not an absolute path" in await desk.refusal("join_videos", sources=[good, "clips/good.mp4"])
+    for neither in ("good.mp4", "abc", "00000000-0000-4000-8000-00000000000"):
+        said = await desk.refusal("join_videos", sources=[good, neither])
+        assert said.startswith("sources[1] is neither a generation id nor an absolute path. Nothing was sent.")
     assert "special file" in await desk.refusal("join_videos", sources=[good, str(tmp_path)])
     assert "Save the clip and give its path" in await desk.refusal(
         "join_videos", sources=[good, "https://example.com/a.mp4"]

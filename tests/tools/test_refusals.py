@@ -45,11 +45,11 @@ async def test_a_misspelled_argument_is_refused_with_the_right_name(open_desk, e
         ("generate_video", {"prompt": "a lake", "take": 0}, "take must be at least 1"),
         ("generate_video", {"prompt": "a lake", "take": 1.5}, "take must be a whole number"),
         ("generate_video", {"prompt": "a lake", "wait_s": "soon"}, "wait_s must be a number"),
-        ("generate_video", {"prompt": "a lake", "wait_s": -1}, "wait_s must be at least 0"),
+        ("generate_video", {"prompt": "a lake", "wait_s": -1}, "wait_s must be at least 0. Nothing"),
         ("generate_video", {"prompt": "a lake", "concepts": "pov"}, "concepts must be a list of texts, as in"),
         ("generate_video", {"prompt": "a lake", "concepts": ["pov", 7]}, "concepts[1] must be text"),
-        ("wait_for_generations", {"generation_ids": []}, "generation_ids needs at least 1"),
-        ("wait_for_generations", {"generation_ids": [ID] * 51}, "generation_ids takes at most 50"),
+        ("wait_for_generations", {"generation_ids": []}, "generation_ids needs at least 1 item."),
+        ("wait_for_generations", {"generation_ids": [ID] * 51}, "generation_ids takes at most 50 items."),
         ("list_generations", {"limit": 101}, "limit must be at most 100"),
         ("list_generations", {"state": "processing"}, "state must be one of 'queued'"),
     ],
@@ -130,7 +130,7 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_video", {"prompt": "a lake", "start_image": "lake"}, "is neither a generation id"),
         ("get_generation", {"generation_id": "12345"}, "generation_id is neither a generation id"),
         ("get_generation", {"generation_id": f"{ID}/../x"}, "generation_id is neither a generation id"),
-        ("delete_generations", {"generation_ids": [""]}, "generation_ids is neither a generation id"),
+        ("delete_generations", {"generation_ids": [ID, ""]}, "generation_ids[1] is neither a generation id"),
         ("extend_video", {"generation_id": "last one", "prompt": "it goes on"}, "is neither a generation id"),
         ("wait_for_generations", {"generation_ids": ["12345"]}, "generation_ids[0] is neither a generation id"),
         ("reframe_media", {"source": "https://example.com/x", "aspect_ratio": "1:1"}, "Add media_type=video"),
@@ -249,13 +249,37 @@ async def test_a_malformed_id_is_refused_before_luma_is_asked_about_the_other(de
         ("generate_video", "image_url", "start_image"),
         ("extend_video", "video_id", "generation_id"),
         ("generate_video", "expand_prompt", "prompt"),
+        ("generate_video", "image", "start_image"),
+        ("generate_video", "id", None),
+        ("modify_image", "image", "source"),
+        ("extract_layers", "image", "source"),
+        ("reframe_media", "image", "source"),
+        ("reframe_media", "video", "source"),
+        ("modify_video", "video", "source"),
+        ("modify_video", "video_url", "source"),
+        ("extend_video", "video", "generation_id"),
+        ("join_videos", "videos", "sources"),
+        ("join_videos", "clips", "sources"),
+        ("join_videos", "ids", "sources"),
+        ("get_generation", "id", "generation_id"),
+        ("delete_generations", "id", "generation_ids"),
+        ("wait_for_generations", "ids", "generation_ids"),
     ],
 )
-async def test_a_name_that_relays_use_is_refused_with_ours(desk, tool: str, name: str, meant: str) -> None:
-    said = await desk.refusal(tool, prompt="a lake", **{name: "x"})
+async def test_a_name_that_others_use_is_refused_with_that_of_the_tool(
+    both_desk, tool: str, name: str, meant: str | None
+) -> None:
+    said = await both_desk.refusal(tool, **{name: "x"})
 
-    assert f"no parameter {name!r} (did you mean {meant}?)" in said
-    assert desk.wire.sent == []
+    hint = f" (did you mean {meant}?)" if meant else ""
+    assert f"no parameter {name!r}{hint}. Nothing was sent." in said
+    assert both_desk.wire.sent == []
+
+
+async def test_a_name_that_others_use_means_a_parameter_that_the_call_lacks(desk) -> None:
+    said = await desk.refusal("modify_video", source="x", image="x")
+
+    assert "no parameter 'image' (did you mean start_image?)" in said
 
 
 async def test_the_relays_name_for_a_callback_is_refused_with_ours_where_one_is_allowed(open_desk) -> None:

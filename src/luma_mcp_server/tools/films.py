@@ -110,6 +110,11 @@ async def _clip(call: Call, name: str, parameter: str) -> Path:
     """The file of a clip; that of a generation is saved first if it is not yet."""
     downloads, is_link = call.services.downloads, re.match("https?:", name)
     if not (is_link or UUID.fullmatch(name) or name.startswith(PURCHASE_PREFIX)):
+        if not re.search(r"[\\/]", name):
+            raise refuse(
+                f"{parameter} is neither a generation id nor an absolute path",
+                "list_generations shows ids (36 characters); write a path in full, or start it with ~/.",
+            )
         return await _file(call, name, parameter)
     if is_link and await call.services.journal.find(name) is None:
         raise refuse(f"{parameter} is a link to no generation that was bought here", "Save the clip and give its path.")

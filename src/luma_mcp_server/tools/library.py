@@ -240,7 +240,8 @@ async def delete_generations(
 ) -> Deleted:
     """Delete generations of Dream Machine models at Luma for good; saved files stay. Free."""
     deleted, failed = list[str](), dict[str, LumaServerError]()
-    for name in [await resolve_id(call, text, "generation_ids") for text in generation_ids]:
+    names = [await resolve_id(call, text, f"generation_ids[{number}]") for number, text in enumerate(generation_ids)]
+    for name in names:
         try:
             await _delete(call.services, name)
             deleted.append(name)
