@@ -348,6 +348,12 @@ async def test_a_moment_of_a_clip_is_cut_from_the_saved_file_the_link_or_a_local
         for source, share in ((f"{made['generation_id']}#at=1", 0.2), (f"{clip}#at=1", 0.5)):
             await desk.video(start_image=source)
             assert bar(frame(Inside(desk).video["start_frame"])) == pytest.approx(share, abs=0.03)
+        for source in (made["generation_id"], str(clip)):
+            edit = {"source": source, "prompt": "snow", "image_refs": [f"{source}#at=1"]}
+            quote = await desk.call("modify_image", **edit, dry_run=True)
+            changed = await desk.call("modify_image", **edit)
+            frames = [f"last frame of {source}", f"frame at 1 s of {source}"]
+            assert quote["files_sent"] == changed["files_sent"] == frames
         said = await desk.refusal("generate_video", prompt="a lake", start_image=f"{clip}#at=7")
         assert "#at=7 is past the end of" in said
         assert "which lasts 2.00 s" in said
