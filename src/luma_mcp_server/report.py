@@ -1,13 +1,16 @@
 """What a person reads of an account."""
 
+import re
 from collections.abc import Iterator
 
 from .settings import AGENTS_KEYS_PAGE, Settings
 from .tools.account import Account, ApiStanding
 
+_RESTART = re.compile(",? (then|and) restart this server")
+
 
 def account_lines(settings: Settings, found: Account, *, at_terminal: bool, proxy: str) -> Iterator[str]:
-    """What `check` says.
+    """What `check` says; there is no server to restart at a terminal.
 
     Args:
         settings: which the account was asked with.
@@ -15,6 +18,11 @@ def account_lines(settings: Settings, found: Account, *, at_terminal: bool, prox
         at_terminal: whether a person reads it who can set variables there.
         proxy: which proxy is on the way to Luma, if any.
     """
+    for line in _lines(settings, found, at_terminal, proxy):
+        yield _RESTART.sub("", line) if at_terminal else line
+
+
+def _lines(settings: Settings, found: Account, at_terminal: bool, proxy: str) -> Iterator[str]:
     where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
     if not settings.save:
         where = "buys, saves and deletes nothing" if settings.read_only else f"{where} when asked"
