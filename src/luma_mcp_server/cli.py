@@ -252,7 +252,7 @@ def _account(settings: Settings) -> "Account":
 @click.option("--api-key", metavar="KEY", help="Otherwise the keys of this terminal's environment, or you are asked.")
 @_sandbox_option
 @click.option("--print", "show", is_flag=True, help="Only show what would be written or run, without the key.")
-@click.option("--uninstall", is_flag=True, help="Take the entry out again.")
+@click.option("--uninstall", is_flag=True, help="Remove the entry.")
 @click.pass_obj
 def install(
     settings: Settings, client: str | None, api_key: str | None, sandbox: bool, show: bool, uninstall: bool
@@ -266,11 +266,12 @@ def install(
     from .launch import find_source, find_uv, launch_command
 
     computer = clients.Computer(sys.platform, os.environ, Path.home())
-    chosen = _choose_client(computer, client)
+    chosen = _choose_clients(computer, client, "From which one?" if uninstall else "Into which one?")
     sandbox = sandbox or settings.start_sandbox
     name = "luma-sandbox" if sandbox else "luma"
     if uninstall:
-        print(clients.uninstall_preview(chosen, computer, name) if show else clients.uninstall(chosen, computer, name))
+        for one in chosen:
+            print(clients.uninstall_preview(one, computer, name) if show else clients.uninstall(one, computer, name))
         return
     try:
         command, *args = launch_command(find_source(), uv=find_uv(os.environ), media=True, sandbox=sandbox)
@@ -279,23 +280,29 @@ def install(
     entry: dict[str, Any] = {"command": command, "args": args}
     if not sandbox:
         entry["env"] = {"LUMA_API_KEY": "your-key"} if show else _keys_to_write(settings, api_key)
-    print(clients.snippet(chosen, name, entry) if show else clients.install(chosen, computer, name, entry))
+    for one in chosen:
+        print(clients.snippet(one, name, entry) if show else clients.install(one, computer, name, entry))
 
 
-def _choose_client(computer: "Computer", name: str | None) -> "McpClient":
+def _choose_clients(computer: "Computer", name: str | None, question: str) -> "list[McpClient]":
     from .install import CLIENTS
 
     if name:
         if name not in CLIENTS:
             raise click.UsageError(f"{name} is not one of the clients known here: {', '.join(CLIENTS)}.")
-        return CLIENTS[name]
+        return [CLIENTS[name]]
     found = [client for client in CLIENTS.values() if client.is_found(computer)]
     names = ", ".join(client.name for client in found) or "none"
     if not found or not sys.stdin.isatty():
         raise click.UsageError(f"Name a client. Found on this computer: {names}. Known: {', '.join(CLIENTS)}.")
     for client in found:
         print(f"  {client.name:16}{client.title}, {client.path(computer)}")
-    return CLIENTS[click.prompt("Into which one?", type=click.Choice([client.name for client in found]))]
+    one = click.Choice([*(client.name for client in found), "all"])
+    typed: list[str] = click.prompt(
+        f"{question} You can name several ({', '.join(one.choices)})",
+        value_proc=lambda text: [one(name) for name in text.replace(",", " ").split()],
+    )
+    return found if "all" in typed else [CLIENTS[name] for name in dict.fromkeys(typed)]
 
 
 def _keys_to_write(settings: Settings, api_key: str | None) -> dict[str, str]:

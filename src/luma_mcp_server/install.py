@@ -171,9 +171,10 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
     if env := {**(old.get("env") or {}), **entry.get("env", {})}:
         new["env"] = env
     if new == old:
-        return f"{client.title} has this entry already, in {path}."
-    dropped = ""
+        return f"{client.title} already has this entry, in {path}."
+    more = ""
     if client.scope is None:
+        more = f" The previous version is {path.name}.bak." if path.exists() else ""
         with _explained(client, path):
             _write(path, jsonc.with_entry(_text(path), client.section, name, new))
     else:
@@ -184,15 +185,15 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         if any(written.get(key) != value for key, value in new.items() if key in ("command", "args")):
             raise ClickException(f"`{client.program} mcp add` ran, but {path} has no such entry.")
         if gone := [key for key in old if key not in written]:
-            dropped = f" `{client.program} mcp add` dropped {', '.join(gone)} from it: add that again."
-    return f"{client.title} has the entry {name} now, in {path}.{dropped} {client.then}"
+            more = f" `{client.program} mcp add` dropped {', '.join(gone)} from it: add that again."
+    return f"{client.title} now has the entry {name}, in {path}. {client.then}{more}"
 
 
 def uninstall_preview(client: Client, computer: Computer, name: str) -> str:
     """What `uninstall` would do."""
     if client.scope is not None:
         return shlex.join(_remove(client, name))
-    return f"The entry {name} would be taken out of {client.section} in {client.path(computer)}."
+    return f"This would remove {name} from {client.section} in {client.path(computer)}."
 
 
 def uninstall(client: Client, computer: Computer, name: str) -> str:
@@ -200,14 +201,14 @@ def uninstall(client: Client, computer: Computer, name: str) -> str:
     path = client.path(computer)
     entry = _entries(client, path).get(name)
     if entry is None:
-        return f"{client.title} has no entry {name}, in {path}."
+        return f"{client.title} has no entry {name} in {path}."
     if client.scope is not None:
         _run(client, computer, _remove(client, name), {})
-        return f"The entry {name} was taken out of {path}."
+        return f"Removed {name} from {path}."
     with _explained(client, path):
         _write(path, jsonc.without_entry(_text(path), client.section, name))
-    key = ", with the key" if entry.get("env") else ""
-    return f"The entry {name} was taken out of {path}. The file before it is {path.name}.bak{key}."
+    key = ", which still holds the key" if entry.get("env") else ""
+    return f"Removed {name} from {path}. The previous version is {path.name}.bak{key}."
 
 
 def _add(client: Client, name: str, entry: Entry) -> list[str]:

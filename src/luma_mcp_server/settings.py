@@ -240,9 +240,7 @@ def _keys(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
             problems[variable] = wrong
         elif key.startswith("sk-") and not _text(environ, "LUMAAI_BASE_URL"):
             # OpenAI's and Anthropic's keys begin so. A gateway with Luma's interface may hand out such keys too.
-            problems[variable] = (
-                f"holds a key that starts with sk-, as no key of Luma's does (keys: {AGENTS_KEYS_PAGE})."
-            )
+            problems[variable] = f"starts with sk-, which no Luma key does (keys: {AGENTS_KEYS_PAGE})."
         elif key.startswith(_AGENTS_KEY_PREFIX):
             found = {"agents_key": key, "agents_key_variable": variable} | found
         elif variable == AGENTS_KEY_VARIABLE:

@@ -90,8 +90,9 @@ def test_a_new_configuration_holds_the_entry_as_it_can_be_pasted_and_is_for_its_
     path = CLIENTS[name].path(computer)
     path.parent.mkdir(parents=True)
 
-    install(CLIENTS[name], computer, "luma", ENTRY)
+    said = install(CLIENTS[name], computer, "luma", ENTRY)
 
+    assert ".bak" not in said
     assert path.read_text() == snippet(CLIENTS[name], "luma", ENTRY) + "\n"
     assert jsonc.loads(path.read_text())[CLIENTS[name].section]["luma"].items() >= ENTRY.items()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -168,13 +169,16 @@ def test_twice_is_the_same_as_once_and_uninstalling_takes_out_nothing_else(compu
     path = configuration(computer, name, text)
     backup = path.with_name(f"{path.name}.bak")
 
-    install(client, computer, "luma", ENTRY)
+    said = install(client, computer, "luma", ENTRY)
+    assert said.endswith(f" The previous version is {backup.name}.")
     once = path.read_bytes()
     assert "already" in install(client, computer, "luma", ENTRY)
 
     assert path.read_bytes() == once
     assert backup.read_text() == text
-    assert KEY not in uninstall(client, computer, "luma")
+    assert uninstall(client, computer, "luma") == (
+        f"Removed luma from {path}. The previous version is {backup.name}, which still holds the key."
+    )
     assert path.read_text() == text
     assert backup.read_bytes() == once
     assert "no entry luma" in uninstall(client, computer, "luma")
@@ -323,7 +327,7 @@ def test_a_client_with_a_command_of_its_own_is_told_once(commanded: tuple[Client
 
     command = ["--env", f"LUMA_API_KEY={KEY}", "--", ENTRY["command"], *ENTRY["args"]]
     assert told(log) == [["mcp", "add", *(client.scope or ()), "luma", *command]]
-    assert "has the entry luma now" in said[0]
+    assert "now has the entry luma" in said[0]
     assert "already" in said[1]
     assert KEY not in "".join(said)
 
@@ -339,7 +343,7 @@ def test_a_client_with_a_command_of_its_own_is_told_to_drop_the_old_entry_first_
 
     assert [one[1] for one in told(log)] == ["add", "remove", "add"]
     assert {"LUMA_MCP_BUDGET_USD=5", f"LUMA_API_KEY={KEY}"} < set(told(log)[2])
-    assert "taken out" in uninstall(client, computer, "luma")
+    assert uninstall(client, computer, "luma") == f"Removed luma from {client.path(computer)}."
     assert told(log)[3] == ["mcp", "remove", *(client.scope or ()), "luma"]
     assert "no entry luma" in uninstall(client, computer, "luma")
 

@@ -92,7 +92,7 @@ def test_a_check_names_the_purchases_whose_answer_was_lost(serve, run, world) ->
         ({"LUMA_MCP_WAIT_S": "soon"}, "LUMA_MCP_WAIT_S must be a number of seconds from 0 to 3600."),
         (
             {"LUMA_API_KEY": "sk-planted", "LUMAAI_BASE_URL": ""},
-            "holds a key that starts with sk-, as no key of Luma's",
+            "LUMA_API_KEY starts with sk-, which no Luma key does (keys: platform.lumalabs.ai).",
         ),
         ({"LUMA_API_KEY": "sk-planted"}, "Luma refused the API key in LUMA_API_KEY (HTTP 401"),  # a gateway's, perhaps
         ({"LUMAAI_BASE_URL": None}, "could not be reached: the connection was refused."),

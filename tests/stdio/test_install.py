@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def test_a_key_that_luma_accepts_is_written_and_never_shown(install, cursor: Pat
     done = install("cursor", "--api-key", f'"Bearer {KEY}"')
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"Cursor has the entry luma now, in {cursor}. Restart it.\n"
+    assert done.stdout == f"Cursor now has the entry luma, in {cursor}. Restart it.\n"
     entry = entries(cursor)["luma"]
     assert entry["env"] == {"LUMA_API_KEY": KEY}
     assert entry["command"] == UV
@@ -94,7 +95,7 @@ def test_a_key_for_each_api_is_written_in_its_variable(install, cursor: Path, wo
     ("key", "sentence"),
     [
         ("luma-planted-6", "Luma refused the key, so nothing was written"),
-        ("sk-planted", "starts with sk-, as no key of Luma's does"),
+        ("sk-planted", "starts with sk-, which no Luma key does (keys: platform.lumalabs.ai). Nothing was written."),
         ("your-key", "That is a placeholder, not a key. Nothing was written."),
         ("luma-planted 7", "holds characters that no Luma key has"),
     ],
@@ -143,7 +144,7 @@ def test_print_shows_what_would_be_done_and_does_nothing(install, cursor: Path) 
     assert json.loads(shown.stdout)["mcpServers"]["luma"] == IsPartialDict(env={"LUMA_API_KEY": "your-key"})
     assert command.stdout.startswith("codex mcp add luma --env LUMA_API_KEY=your-key -- ")
     assert "--extra media" in command.stdout
-    assert gone.stdout == f"The entry luma would be taken out of mcpServers in {cursor}.\n"
+    assert gone.stdout == f"This would remove luma from mcpServers in {cursor}.\n"
     assert not cursor.exists()
 
 
@@ -174,6 +175,8 @@ def at_terminal(home: Path, *arguments: str, typed: tuple[tuple[str, str], ...] 
     seen, answers = "", list(typed)
     try:
         while True:
+            if not select.select([person], [], [], LIMIT_S)[0]:
+                pytest.fail(f"It waits for something else: {seen}")
             try:
                 seen += os.read(person, 65536).decode()
             except OSError:  # how Linux says that nobody has the terminal open any more
@@ -195,9 +198,23 @@ def test_a_person_is_asked_which_client_and_for_the_key_which_is_not_shown(here,
     seen = at_terminal(tmp_path, "install", typed=typed, **here)
 
     assert f"  cursor          Cursor, {cursor}\n" in seen
-    assert seen.endswith(f"Cursor has the entry luma now, in {cursor}. Restart it.\n")
+    assert seen.endswith(f"Cursor now has the entry luma, in {cursor}. Restart it.\n")
     assert KEY not in seen
     assert entries(cursor)["luma"]["env"] == {"LUMA_API_KEY": KEY}
+
+
+@on_posix
+@pytest.mark.parametrize("answer", ["cursor, zed", "all"])
+def test_a_person_may_name_several_clients_or_all(here, cursor: Path, tmp_path: Path, answer: str) -> None:
+    zed = tmp_path / ".config" / "zed" / "settings.json"
+    zed.parent.mkdir(parents=True)
+    typed = (("Into which one?", "cursor emacs"), ("'emacs' is not one of", answer))
+
+    seen = at_terminal(tmp_path, "install", "--sandbox", typed=typed, **here)
+
+    assert "(cursor, zed, all):" in seen
+    assert "luma-sandbox" in entries(cursor)
+    assert "luma-sandbox" in json.loads(zed.read_text())["context_servers"]
 
 
 @on_posix
@@ -207,3 +224,12 @@ def test_a_check_at_a_terminal_speaks_of_the_terminal(tmp_path: Path) -> None:
     assert "LUMA_API_KEY is not set in this terminal" in seen
     assert "your client's MCP configuration" not in seen
     assert seen.splitlines()[-1].endswith("luma-mcp-server install writes it.")
+
+
+@on_posix
+def test_a_check_at_a_terminal_speaks_of_no_server_to_restart(here, tmp_path: Path) -> None:
+    seen = at_terminal(tmp_path, "check", **here | {"LUMA_API_KEY": "luma-planted-10", "LUMA_MCP_SAVE": "maybe"})
+
+    assert "LUMA_MCP_SAVE must be on or off. Correct it.\n" in seen
+    assert "Put a working key there" in seen
+    assert "restart" not in seen
