@@ -180,15 +180,15 @@ def _encode(plan: Plan, film: Any, tell: Callable[[float], None]) -> None:
     sound = None
     if plan.track or any(shot.sound for shot in plan.shots):
         sound = film.add_stream("aac", rate=SOUND_RATE, layout="stereo", bit_rate=SOUND_BITS)
-    sounds, heard = _sounds(plan), 0
+    sounds, samples = _sounds(plan), 0
     for number, picture in enumerate(_pictures(plan)):
         picture.pts, picture.time_base = number, 1 / plan.rate
         picture.pict_type = 0  # the encoder would repeat the source's choice
         film.mux(video.encode(picture))
         seconds = (number + 1) / plan.rate
-        while sound and heard < seconds * SOUND_RATE and (piece := next(sounds, None)):
-            piece.pts, piece.time_base = heard, Fraction(1, SOUND_RATE)
-            heard += piece.samples
+        while sound and samples < seconds * SOUND_RATE and (piece := next(sounds, None)):
+            piece.pts, piece.time_base = samples, Fraction(1, SOUND_RATE)
+            samples += piece.samples
             film.mux(sound.encode(piece))
         tell(float(seconds))
     for stream in filter(None, (video, sound)):
@@ -227,7 +227,7 @@ def _fitted(plan: Plan, shot: Shot, length: int) -> Iterator[Any]:
     ]
     sink = _chained(graph, source, steps)
     graph.configure()
-    yield from _through([(source, _seen(shot))], sink)
+    yield from _filtered([(source, _clip_frames(shot))], sink)
 
 
 def _faded(plan: Plan, ending: Iterable[Any], beginning: Iterable[Any]) -> Iterator[Any]:
@@ -242,7 +242,7 @@ def _faded(plan: Plan, ending: Iterable[Any], beginning: Iterable[Any]) -> Itera
     new.link_to(fade, 0, 1)
     sink = _chained(graph, fade, ["buffersink"])
     graph.configure()
-    yield from _through([(old, _numbered(ending)), (new, _numbered(beginning))], sink)
+    yield from _filtered([(old, _numbered(ending)), (new, _numbered(beginning))], sink)
 
 
 def _numbered(frames: Iterable[Any]) -> Iterator[Any]:
@@ -286,8 +286,8 @@ def _sounds(plan: Plan) -> Iterator[Any]:
             end.link_to(film, 0, number)
     sink = _chained(graph, film, ["abuffersink"])
     graph.configure()
-    parts = [(source, _heard(sound)) for source, sound in zip(sources, sounds, strict=True) if sound]
-    yield from _through(parts, sink)
+    parts = [(source, _sound_frames(sound)) for source, sound in zip(sources, sounds, strict=True) if sound]
+    yield from _filtered(parts, sink)
 
 
 def _chained(graph: Any, node: Any, steps: Iterable[str]) -> Any:
@@ -300,7 +300,7 @@ def _chained(graph: Any, node: Any, steps: Iterable[str]) -> Any:
     return node
 
 
-def _through(parts: Iterable[tuple[Any, Iterator[Any]]], sink: Any) -> Iterator[Any]:
+def _filtered(parts: Iterable[tuple[Any, Iterator[Any]]], sink: Any) -> Iterator[Any]:
     """What comes out of a graph when the frames of one part after the other go into it."""
     for source, frames in parts:
         for frame in chain(frames, [None]):
@@ -308,11 +308,11 @@ def _through(parts: Iterable[tuple[Any, Iterator[Any]]], sink: Any) -> Iterator[
                 source.push(frame)
             except EOFError:  # the part has its full length
                 break
-            yield from _ready(sink)
-    yield from _ready(sink)
+            yield from _pulled(sink)
+    yield from _pulled(sink)
 
 
-def _ready(sink: Any) -> Iterator[Any]:
+def _pulled(sink: Any) -> Iterator[Any]:
     try:
         while True:
             yield sink.pull()
@@ -320,7 +320,7 @@ def _ready(sink: Any) -> Iterator[Any]:
         return
 
 
-def _seen(shot: Shot) -> Iterator[Any]:
+def _clip_frames(shot: Shot) -> Iterator[Any]:
     """The pictures of a clip, which must not break off."""
     import av
 
@@ -335,7 +335,7 @@ def _seen(shot: Shot) -> Iterator[Any]:
     shot.check_end(end)
 
 
-def _heard(sound: Sound) -> Iterator[Any]:
+def _sound_frames(sound: Sound) -> Iterator[Any]:
     """The sound of a file; what is damaged in it is silent."""
     import av
 

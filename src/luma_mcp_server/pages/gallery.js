@@ -1,21 +1,21 @@
-const at = (id) => document.getElementById(id);
-const [filters, grid, dialog, more] = ["filters", "grid", "dialog", "more"].map(at);
+const byId = (id) => document.getElementById(id);
+const [filters, grid, dialog, more] = ["filters", "grid", "dialog", "more"].map(byId);
 const motion = matchMedia("(prefers-reduced-motion: no-preference)");
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const briefly = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
-const calendar = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
+const longDate = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const shortDate = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
+const dayOnly = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
 const shown = new Map(); // the cards in the grid, by id, each with what it was made from
 const scrolling = new IntersectionObserver(([seen]) => seen.isIntersecting && extend(), { rootMargin: "400px" });
 let everything = 0; // how many generations there are, whatever the filters
 let turn = 0; // counts the changes of the filters: a late answer to earlier ones is dropped
 
-const when = (generation, format = moment) => format.format(new Date(generation.created_at));
-const named = (day) => calendar.format(new Date(day));
+const when = (generation, format = longDate) => format.format(new Date(generation.created_at));
+const named = (day) => dayOnly.format(new Date(day));
 const seconds = (count) => `${Math.round(count)} s`;
 const address = (generation, number) => `file/${encodeURIComponent(generation.id)}/${number}`;
 const title = (generation) => generation.prompt || (generation.operation || "generation").replaceAll("_", " ");
 
-async function ask(path) {
+async function getJson(path) {
   let response;
   try {
     response = await fetch(path);
@@ -29,7 +29,7 @@ async function ask(path) {
 
 /** Do something; what goes wrong is said at the top of the page, until something works again. */
 async function attempt(work) {
-  const trouble = at("trouble");
+  const trouble = byId("trouble");
   try {
     await work();
     trouble.hidden = true;
@@ -87,7 +87,7 @@ function card(generation) {
   const about = [
     make("span", { class: "prompt" }, title(generation)),
     make("span", { class: "facts" }, facts(generation)),
-    make("span", { class: "between facts" }, badge(generation.state), make("span", { class: "line" }, [generation.buyer, when(generation, briefly)].filter(Boolean).join(" · "))),
+    make("span", { class: "between facts" }, badge(generation.state), make("span", { class: "line" }, [generation.buyer, when(generation, shortDate)].filter(Boolean).join(" · "))),
     file && make("span", { class: "facts", title: file.path }, file.name),
   ];
   const button = make("button", { type: "button", class: "card", click: () => view(item), pointerenter: () => play(stage, generation), pointerleave: () => release(stage.querySelector(".preview")) }, stage, make("span", { class: "about" }, about));
@@ -115,13 +115,13 @@ async function load(offset, put) {
   const mine = turn;
   const wanted = new URLSearchParams(new FormData(filters));
   wanted.set("offset", offset);
-  const { generations, matching } = await ask(`generations?${wanted}`);
+  const { generations, matching } = await getJson(`generations?${wanted}`);
   if (mine !== turn) return;
   put(generations);
   const filtered = ["text", "state", "model", "day"].some((name) => wanted.get(name));
-  at("clear").hidden = !filtered;
-  at("matching").textContent = filtered ? `${matching} of ${everything} match` : everything ? "Everything, newest first" : "";
-  at("read").textContent = `Updated at ${new Date().toLocaleTimeString()}. States are as last seen by the server; the gallery does not contact Luma.`;
+  byId("clear").hidden = !filtered;
+  byId("matching").textContent = filtered ? `${matching} of ${everything} match` : everything ? "Everything, newest first" : "";
+  byId("read").textContent = `Updated at ${new Date().toLocaleTimeString()}. States are as last seen by the server; the gallery does not contact Luma.`;
   more.hidden = shown.size >= matching;
   explainNothing(matching, filtered);
 }
@@ -141,7 +141,7 @@ async function extend() {
 }
 
 function explainNothing(matching, filtered) {
-  const message = at("message");
+  const message = byId("message");
   message.hidden = matching > 0;
   if (filtered) return message.replaceChildren(make("h2", {}, "Nothing matches"), make("p", {}, "Try fewer words, or clear the filters."));
   message.replaceChildren(
@@ -156,7 +156,7 @@ function explainNothing(matching, filtered) {
 function totals(overview) {
   const { spent_24h_usd: spent, budget_usd: budget, spent_total_usd: total } = overview;
   const pair = (name, value, ...below) => make("div", {}, make("dt", {}, name), make("dd", {}, value, ...below));
-  at("totals").replaceChildren(
+  byId("totals").replaceChildren(
     pair("Generations", everything.toLocaleString()),
     pair("Spent in 24 hours", dollars(spent), budget !== null && make("small", {}, ` of ${dollars(budget)}`), budget !== null && make("progress", { class: "bar", max: budget || 1, value: Math.min(spent, budget || 1), "aria-label": "Share of budget spent" })),
     pair("Total spent", dollars(total)),
@@ -175,7 +175,7 @@ function spending({ days, spending: spent, budget_usd: budget }) {
   for (const day of days) {
     const parts = models.flatMap((model) => spent.filter((one) => one.day === day && one.model === model));
     const words = `${named(day)}: ${dollars(byDay.get(day) || 0)}${parts.length ? ` (${parts.map((one) => `${one.model} ${dollars(one.usd)}`).join(", ")})` : ""}`;
-    const choose = () => { filters.elements.day.value = filters.elements.day.value === day ? "" : day; changed(); };
+    const choose = () => { filters.elements.day.value = filters.elements.day.value === day ? "" : day; filtersChanged(); };
     const column = parts.length
       ? make("button", { type: "button", class: "day", "data-day": day, title: words, "aria-label": `${words}. Show this day`, "aria-pressed": String(filters.elements.day.value === day), click: choose })
       : make("span", { class: "day", title: words });
@@ -200,8 +200,8 @@ function spending({ days, spending: spent, budget_usd: budget }) {
   }
   const row = (day) => make("tr", {}, make("th", { scope: "row" }, day), models.map((model) => make("td", {}, dollars(spent.find((one) => one.day === day && one.model === model)?.usd || 0))), make("td", {}, dollars(byDay.get(day))));
   const table = make("table", {}, make("thead", {}, make("tr", {}, ["Day", ...models, "All"].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, days.filter((day) => byDay.has(day)).toReversed().map(row)));
-  const wasOpen = at("spending").querySelector("details")?.open;
-  at("spending").replaceChildren(
+  const wasOpen = byId("spending").querySelector("details")?.open;
+  byId("spending").replaceChildren(
     make("figcaption", {}, make("h2", {}, `Spending, last ${days.length} days`), make("ul", { class: "legend" }, legend)),
     plot,
     make("p", { class: "days" }, [days[0], days[days.length >> 1], days.at(-1)].map((day) => make("span", {}, named(day)))),
@@ -210,8 +210,8 @@ function spending({ days, spending: spent, budget_usd: budget }) {
 }
 
 function running(generations) {
-  at("running").hidden = !generations.length;
-  at("running").querySelector("ul").replaceChildren(
+  byId("running").hidden = !generations.length;
+  byId("running").querySelector("ul").replaceChildren(
     ...generations.map((generation) => {
       const { elapsed_s: elapsed, expected_s: expected } = generation;
       const late = expected !== null && elapsed > expected;
@@ -229,19 +229,19 @@ function choices(name, all, counts) {
   select.value = chosen in counts ? chosen : "";
 }
 
-async function survey() {
-  const overview = await ask("overview");
+async function loadOverview() {
+  const overview = await getJson("overview");
   everything = Object.values(overview.states).reduce((sum, count) => sum + count, 0);
-  at("sandbox").hidden = !overview.sandbox;
-  for (const part of ["panels", "found", "filters"]) at(part).hidden = !everything;
+  byId("sandbox").hidden = !overview.sandbox;
+  for (const part of ["panels", "found", "filters"]) byId(part).hidden = !everything;
   totals(overview);
   const now = JSON.stringify([overview.states, overview.models, overview.spending]);
-  if (now !== survey.drawn) { // drawn again only if they differ: the focus may be in them
+  if (now !== loadOverview.drawn) { // drawn again only if they differ: the focus may be in them
     choices("state", "All states", overview.states);
     choices("model", "All models", overview.models);
     spending(overview);
   }
-  survey.drawn = now;
+  loadOverview.drawn = now;
   running(overview.running);
 }
 
@@ -258,7 +258,7 @@ function path(file) {
   return make("li", {}, make("code", {}, file.path), make("button", { type: "button", click: copy, "aria-label": `Copy the path of ${file.name}` }, "Copy"));
 }
 
-function side(generation) {
+function details(generation) {
   const { arguments: given = {}, files, note, took_s: took, buyer, charged, operation } = generation;
   const { prompt, ...others } = given;
   const words = (value) => (typeof value === "object" ? [value].flat().join(", ") : String(value));
@@ -295,7 +295,7 @@ function view(item) {
   const parts = generation.files.map((file, number) => number > 0 && file.kind === "image" && make("li", {}, make("img", { src: address(generation, number), alt: "" }), make("span", {}, file.name.slice(file.name.indexOf(generation.id) + generation.id.length + 1))));
   release(dialog.querySelector("video"));
   const header = make("header", {}, badge(generation.state), go("Previous", "‹", item.previousElementSibling), go("Next", "›", item.nextElementSibling), make("button", { type: "button", click: () => dialog.close(), autofocus: true }, "Close"));
-  dialog.replaceChildren(header, make("div", { class: "inside" }, make("div", {}, stage, parts.some(Boolean) && make("ul", { class: "parts" }, parts)), side(generation)));
+  dialog.replaceChildren(header, make("div", { class: "inside" }, make("div", {}, stage, parts.some(Boolean) && make("ul", { class: "parts" }, parts)), details(generation)));
   dialog.setAttribute("aria-label", title(generation));
   if (!dialog.open) dialog.showModal();
   dialog.item = item;
@@ -311,7 +311,7 @@ dialog.addEventListener("keydown", (event) => {
 
 // What the user does, and the passing of time
 
-function changed() {
+function filtersChanged() {
   const chosen = filters.elements.day.value;
   for (const column of document.querySelectorAll("button.day")) column.setAttribute("aria-pressed", String(column.dataset.day === chosen));
   restart();
@@ -320,11 +320,11 @@ function changed() {
 let typing;
 filters.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(changed, 150);
+  typing = setTimeout(filtersChanged, 150);
 });
-filters.addEventListener("reset", () => setTimeout(changed)); // after the fields are empty
+filters.addEventListener("reset", () => setTimeout(filtersChanged)); // after the fields are empty
 filters.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", extend);
 scrolling.observe(more);
-setInterval(() => document.hidden || attempt(async () => { await survey(); await load(0, merge); }), 5000);
-attempt(survey).then(restart);
+setInterval(() => document.hidden || attempt(async () => { await loadOverview(); await load(0, merge); }), 5000);
+attempt(loadOverview).then(restart);

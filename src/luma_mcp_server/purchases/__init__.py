@@ -90,7 +90,7 @@ class Purchases:
     ) -> None:
         self.journal, self._get, self._list_pages, self._tasks, self._now = journal, get, list_pages, tasks, now
         self._in_flight: dict[str, _InFlight] = {}
-        self.unkept: set[str] = set()  # purchases of this server whose files are not known to be saved
+        self.unsaved: set[str] = set()  # purchases of this server whose files are not known to be saved
         self._seen_at: dict[str, float] = {}  # by generation: when Luma was last asked about it, if it is unfinished
 
     async def find_reusable(self, purchase: Purchase, until: float) -> PurchaseResult | None:
@@ -142,7 +142,7 @@ class Purchases:
             try:
                 with anyio.CancelScope(shield=True):  # no cancellation comes between the row and its POST
                     if await self.journal.reserve(purchase) is purchase:
-                        self.unkept.add(purchase.id)
+                        self.unsaved.add(purchase.id)
                         flight = self._in_flight[purchase.id] = _InFlight()
                         self._tasks.start_soon(self._send, purchase, send, flight)
                 if flight:

@@ -162,7 +162,7 @@ async def _spent(services: Services) -> dict[str, Any]:
         "spent_total_usd": round(total, 2),
         "in_flight": tuple(label(one) for one in unresolved if one.in_flight(now)) or None,
         "unknown": tuple(label(one) for one in unresolved if not one.in_flight(now)) or None,
-        "watching": (len(services.purchases.unkept) if services.keeping else 0) or None,
+        "watching": (len(services.purchases.unsaved) if services.keeping else 0) or None,
         "journal": str(journal.path),
     }
     # Nothing is bought while a limit can't be read: then there is no budget to show.

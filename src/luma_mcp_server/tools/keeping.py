@@ -10,7 +10,7 @@ _GAP_S = 15.0
 _LONGEST_GAP_S = 600.0
 
 
-def keep_purchases(services: Services) -> None:
+def start_keeping(services: Services) -> None:
     """Keep what this server buys from now on, where finished files are to be saved."""
     settings = services.settings
     unusable = settings.wrong("LUMA_MCP_SAVE", "LUMA_MCP_OUTPUT_DIR")
@@ -21,7 +21,7 @@ def keep_purchases(services: Services) -> None:
 
 async def _keep_all(services: Services) -> None:
     """Ask about this server's purchases until each has ended and is saved, or Luma has dropped it."""
-    unkept, gaps, due = services.purchases.unkept, dict[str, float](), dict[str, float]()
+    unsaved, gaps, due = services.purchases.unsaved, dict[str, float](), dict[str, float]()
 
     async def keep(purchase_id: str) -> None:
         try:
@@ -36,15 +36,15 @@ async def _keep_all(services: Services) -> None:
         except Exception:  # noqa: BLE001 - whatever fails here must not end the server
             generation = None
         if generation is None or generation.finished:
-            unkept.discard(purchase_id)
+            unsaved.discard(purchase_id)
 
     while services.keeping:
         await anyio.sleep(_GAP_S)
         async with anyio.create_task_group() as tasks:
-            for purchase_id in list(unkept):
+            for purchase_id in list(unsaved):
                 if anyio.current_time() >= due.get(purchase_id, 0.0):
                     tasks.start_soon(keep, purchase_id)
-        services.keeping = bool(unkept)
+        services.keeping = bool(unsaved)
 
 
 async def _ended(services: Services, purchase_id: str) -> Generation | None:

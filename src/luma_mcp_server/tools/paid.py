@@ -26,7 +26,7 @@ from ..purchases.idempotency import normalized
 from ..purchases.purchase import Purchase
 from .call import ANSWER_S, Call
 from .confirmation import above_limit, can_ask, confirm_price, describe
-from .keeping import keep_purchases
+from .keeping import start_keeping
 from .results import is_overdue, label, next_take, present, unknown_result
 from .services import Services
 from .sources import before_purchase, upload_files
@@ -230,7 +230,7 @@ async def _buy(call: Call, purchase: Purchase, api: LumaApi, request: Request) -
                 services.local_files.forget(media.file.file_id)
         raise
     finally:
-        keep_purchases(services)
+        start_keeping(services)
 
 
 async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...], more: dict[str, Any]) -> Generation:
@@ -244,12 +244,12 @@ async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...]
     if result.error or not (generation.finished or is_overdue(services, generation)):
         generation = await wait(call, purchase.generation_id, generation, delay=first_gap())
     if generation.state == "failed":
-        services.purchases.unkept.discard(purchase.id)
+        services.purchases.unsaved.discard(purchase.id)
         raise failed(generation)
     call.say("saving")
     generation = await save(call, generation, call.wait_until, call.say)
     if all(one.file_path for one in generation.outputs or (generation,)):
-        services.purchases.unkept.discard(purchase.id)
+        services.purchases.unsaved.discard(purchase.id)
     expected = round(usual) if usual and not generation.finished else None
     return present(services, generation, warnings=warnings, expected_s=expected, **more)
 
