@@ -49,7 +49,7 @@ async def _find(call: Call, text: str, parameter: str, until: float) -> str | Ge
 async def wait_for_generations(
     call: Call,
     generation_ids: Annotated[list[str], Field(description="At most 50", min_length=1, max_length=50)],
-    wait_s: Annotated[float | None, Field(description="Longest wait in seconds", ge=0)] = None,
+    wait_s: Annotated[float | None, Field(description="Seconds to wait", ge=0)] = None,
 ) -> Waited:
     """Wait until all of these have completed or failed, and save them. Free; call again to go on waiting."""
     services = call.services
