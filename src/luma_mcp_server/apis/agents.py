@@ -12,7 +12,7 @@ import luma_agents
 from ..errors import AnswerLost, LumaServerError, NotFound, NotSent, Refused, TooManyRequests, quote
 from ..models import Api, Generation, MediaType, Output, Request
 from .agents_requests import to_body
-from .sdk import LOOK_UP_S, Answer, SdkClient, no_generation
+from .sdk import Answer, SdkClient, no_generation
 
 _LINK_LIFE = timedelta(hours=1)
 """Source: Luma Agents API documentation, image generation guide: links are presigned for one hour."""
@@ -73,7 +73,7 @@ class Agents(SdkClient):
     async def count_files(self) -> int:
         """How many uploaded files lie at Luma, up to 100. It is also the cheapest question that this API has."""
         with self._translated():
-            page = await self._sdk.files.list(limit=100, state="ready", timeout=LOOK_UP_S)
+            page = await self._sdk.files.list(limit=100, state="ready")
             return len(Answer.of(page).list("data") or ())
 
     async def delete_file(self, file_id: str) -> None:

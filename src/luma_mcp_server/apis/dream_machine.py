@@ -10,7 +10,7 @@ from .. import models
 from ..catalog import check_maker, check_values
 from ..errors import AnswerLost, quote, refuse
 from ..models import Api, Generation, Media, MediaType, Page, Request, media_in
-from .sdk import LOOK_UP_S, WORD, Answer, SdkClient, Unusable, cleaned, header_time, no_generation
+from .sdk import WORD, Answer, SdkClient, Unusable, cleaned, header_time, no_generation
 
 _SMALL_PAGE = 20
 """Entries that are asked for where Luma fails to give 100. Source: lumaai-python issue 153, 2025-04-19."""
@@ -86,12 +86,12 @@ class DreamMachine(SdkClient):
     async def ping(self) -> None:
         """Raise if the API does not answer."""
         with self._translated(missing=("Luma does not answer", "It may be gone."), hint=self._hint):
-            await self._sdk.ping.check(timeout=LOOK_UP_S)
+            await self._sdk.ping.check()
 
     async def balance_usd(self) -> float:
         """Credit left, in US dollars; Luma counts in cents. Source: Luma's openapi.yaml and changelog v1.1.0."""
         with self._translated():
-            answer = await self._sdk.credits.get(timeout=LOOK_UP_S)
+            answer = await self._sdk.credits.get()
             cents = Answer.of(answer).data.get("credit_balance")
             if isinstance(cents, bool) or not isinstance(cents, int | float):
                 raise Unusable(answer)
@@ -100,13 +100,13 @@ class DreamMachine(SdkClient):
     async def concepts(self) -> tuple[str, ...]:
         """Keys of the concepts that videos can be asked for with."""
         with self._translated():
-            return self._words(await self._sdk.generations.concepts.list(timeout=LOOK_UP_S))
+            return self._words(await self._sdk.generations.concepts.list())
 
     async def camera_motions(self) -> tuple[str, ...]:
         """Words for camera motions. The SDK lost this call in 1.8.0, so the endpoint is asked through its client."""
         with self._translated():
             path = "/generations/camera_motion/list"
-            return self._words(await self._sdk.get(path, cast_to=object, options={"timeout": LOOK_UP_S}))
+            return self._words(await self._sdk.get(path, cast_to=object))
 
     def _words(self, answer: object) -> tuple[str, ...]:
         words = cleaned(answer)

@@ -40,9 +40,6 @@ NEVER_SENT = (
 )
 """Causes of a failure after which nothing can have reached Luma. Every other one leaves that open."""
 
-LOOK_UP_S = 3.0
-"""Seconds that Luma gets for an answer that a call can do without."""
-
 _NOTHING_LOST = "Nothing was lost: call again in a little while."
 _PERHAPS_CHARGED = "The job may have been taken and charged."
 _NAMED_NOTHING = (
