@@ -10,7 +10,7 @@ from .. import models
 from ..catalog import check_maker, check_values
 from ..errors import AnswerLost, quote, refuse
 from ..models import Api, Generation, Media, MediaType, Page, Request, media_in
-from .sdk import WORD, Answer, SdkClient, Unusable, cleaned, header_time, no_generation
+from .sdk import WORD, Answer, SdkClient, Unusable, answer_time, cleaned, no_generation
 
 _SMALL_PAGE = 20
 """Entries that are asked for where Luma fails to give 100. Source: lumaai-python issue 153, 2025-04-19."""
@@ -73,7 +73,7 @@ class DreamMachine(SdkClient):
             return Page(
                 generations=tuple(found),
                 has_more=bool(entries) and (has_more if isinstance(has_more, bool) else len(entries) >= limit),
-                answered_at=header_time(answer.headers),
+                answered_at=answer_time(answer.headers),
                 unusable=len(entries) - len(found),
             )
 

@@ -140,10 +140,10 @@ class Unusable(ValueError):
     """Raised with an answer whose status is success and whose body is not what was due."""
 
 
-def header_time(headers: Mapping[str, str], name: str = "date") -> datetime | None:
-    """A time in an answer's header; `Date` says when it was given, by Luma's clock."""
+def answer_time(headers: Mapping[str, str]) -> datetime | None:
+    """When an answer was given, by Luma's clock."""
     try:
-        time = parsedate_to_datetime(headers.get(name, ""))
+        time = parsedate_to_datetime(headers.get("date", ""))
     except (TypeError, ValueError, OverflowError):
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
@@ -299,12 +299,9 @@ def _complaint(part: object) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, up to a day; a date is counted from the answer's own `Date`."""
+    """`Retry-After`, where it gives seconds, up to a day."""
     try:
         seconds = float(headers.get("retry-after", ""))
     except ValueError:
-        until, given = header_time(headers, "retry-after"), header_time(headers)
-        if until is None or given is None:
-            return None
-        seconds = (until - given).total_seconds()
+        return None
     return seconds if 0 <= seconds <= _LONGEST_PAUSE_S else None
