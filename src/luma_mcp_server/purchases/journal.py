@@ -26,7 +26,7 @@ from .purchase import DAY_S, Purchase
 T = TypeVar("T")
 
 _VERSION = 3
-"""The file's `user_version`. Earlier ones were never released."""
+"""The file's `user_version`."""
 
 _SCHEMA = """
     CREATE TABLE purchases (
@@ -365,8 +365,6 @@ def _create(db: sqlite3.Connection, path: Path) -> None:
             return
         if _version(db) > _VERSION:
             raise _unusable(path, "was written by a newer version of this server", "Update luma-mcp-server")
-        if _version(db):
-            raise _unusable(path, "was written by an unreleased version of this server", "Move it away")
         if db.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise _unusable(path, "is not a journal of this server", "Move it away")
         for statement in _SCHEMA.split(";"):
