@@ -46,7 +46,6 @@ LONGEST_EDIT_SECONDS = 18
 
 Place = Annotated[float, Field(ge=-2, le=2)]
 Size = Annotated[float, Field(ge=0, le=2)]
-Purpose = Literal["input", "reference"]
 FileState = Literal["pending", "ready", "failed", "deleted"]
 
 
@@ -219,7 +218,7 @@ class Generation(Body):
 class NewFile(Body):
     mime_type: Annotated[str, Field(pattern=r"^\w+/[\w.+-]+$")]
     size_bytes: Annotated[int, Field(ge=1, le=5 * 1024**3)]
-    purpose: Purpose = "input"
+    purpose: Literal["input", "reference"] = "input"
     filename: str | None = None
     user_id: str | None = None
     expires_at: AwareDatetime | None = None
@@ -228,7 +227,5 @@ class NewFile(Body):
 class FilePage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = None
     limit: int = Field(25, ge=1, le=100)
-    purpose: Purpose | None = None
     state: FileState | None = None
