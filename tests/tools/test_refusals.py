@@ -231,12 +231,6 @@ async def test_a_job_does_not_start_from_an_unfinished_a_failed_or_a_wrong_gener
     assert desk.charges == charges
 
 
-async def test_a_malformed_id_is_refused_before_luma_is_asked_about_the_other(desk) -> None:
-    ids = {"start_generation_id": ID, "end_generation_id": "last"}
-    assert "Nothing was sent" in await desk.refusal("interpolate_videos", prompt="a change", **ids)
-    assert desk.wire.sent == []
-
-
 @pytest.mark.parametrize(
     ("tool", "name", "meant"),
     [

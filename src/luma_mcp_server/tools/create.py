@@ -13,7 +13,7 @@ from ..catalog import CONCEPTS, PIXELS, api_of, next_resolution, parse_controls
 from ..errors import LumaServerError, refuse
 from .call import Call
 from .paid import buy, check_call
-from .sources import resolve_clip, resolve_id, resolve_keyframes, resolve_media, resolve_optional_image
+from .sources import resolve_clip, resolve_keyframes, resolve_media, resolve_optional_image
 
 Prompt = Annotated[str, Field(description="Subject, action, setting, camera, style, in English")]
 Image = Annotated[str | None, Field(description="Generation id or image URL")]
@@ -139,7 +139,6 @@ async def interpolate_videos(
 ) -> Made:
     """Make the clip that leads from one clip to another, both made by ray-2 or ray-flash-2. Costs money."""
     check_call(call)
-    await resolve_id(call, end_generation_id, "end_generation_id")  # if malformed, refused before the other is read
     start = await resolve_clip(call, start_generation_id, "start_generation_id")
     end = await resolve_clip(call, end_generation_id, "end_generation_id")
     return await buy(
