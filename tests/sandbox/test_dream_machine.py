@@ -124,12 +124,10 @@ async def test_an_unknown_generation_is_not_found(studio: Studio, generation_id:
             await call(generation_id)
 
 
-async def test_ping_credits_concepts_and_camera_motions_answer(studio: Studio) -> None:
+async def test_ping_credits_and_concepts_answer(studio: Studio) -> None:
     assert (await studio.luma.ping.check()).message == "pong"
     assert (await studio.luma.credits.get()).credit_balance == 10_000
     assert len(await studio.luma.generations.concepts.list()) == 34
-    motions = await studio.http.get("/dream-machine/v1/generations/camera_motion/list")
-    assert len(motions.json()) == 15
 
 
 @pytest.mark.parametrize("path", ["/ping", "/credits", "/generations", "/generations/some-id", "/nowhere"])

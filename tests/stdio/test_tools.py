@@ -61,7 +61,6 @@ OF_CLIP, OF_OTHER = {"type": "generation", "id": "CLIP"}, {"type": "generation",
 DONE = {"api": "dream_machine", "state": "completed", "charged": "yes", "sandbox": True, "generation_id": IsStr()}
 FILM = DONE | {"type": "video", "video_url": IsStr(), "thumbnail_url": IsStr()}
 PICTURE = DONE | {"type": "image", "image_url": IsStr()}
-CONCEPTS, MOTIONS = "GET /generations/concepts/list", "GET /generations/camera_motion/list"
 
 # tool: arguments; its last request to Luma, and what that said; fields of the result
 CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any]]] = {
@@ -162,9 +161,9 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any] | None, dict[str, Any
     "list_models": ({}, None, None, {"models": IsList(length=4), "prices": IsStr(regex="US dollars.+")}),
     "list_camera_motions": (
         {},
-        IsOneOf(CONCEPTS, MOTIONS),
+        "GET /generations/concepts/list",
         None,
-        {"camera_motions_source": "Luma, now", "concepts_source": "Luma, now", "concepts": Contains("pov")},
+        {"camera_motions": Contains("orbit left"), "concepts_source": "Luma, now", "concepts": Contains("pov")},
     ),
     "get_account": (
         {},

@@ -149,22 +149,20 @@ async def test_a_folder_that_no_file_can_be_saved_in_is_a_warning(open_desk, tmp
     assert "LUMA_MCP_OUTPUT_DIR" in said
 
 
-async def test_camera_motions_and_concepts_are_luma_s_own_while_it_answers(desk) -> None:
-    first = await desk.call("list_camera_motions")
+async def test_concepts_are_luma_s_own_and_camera_motions_a_known_list_with_its_date(desk) -> None:
+    shown = await desk.call("list_camera_motions")
 
-    assert first["camera_motions_source"] == first["concepts_source"] == "Luma, now"
-    assert "dolly_zoom" in first["concepts"]
+    assert shown["concepts_source"] == "Luma, now"
+    assert "dolly_zoom" in shown["concepts"]
+    assert shown["camera_motions_source"] == "known list of 2024-09"
+    assert "orbit left" in shown["camera_motions"]
 
 
-async def test_the_known_words_with_their_date_stand_in_for_what_luma_does_not_answer(open_desk) -> None:
-    async with open_desk() as desk:
-        desk.world.faults.append(Fault("status", "GET", path="camera_motion", status=404))
-        shown = await desk.call("list_camera_motions")
-        assert shown["camera_motions_source"] == "known list of 2024-09"
-        assert "orbit left" in shown["camera_motions"]
-        assert shown["concepts_source"] == "Luma, now"
-    async with open_desk(LUMA_API_KEY=None) as desk:
-        assert (await desk.call("list_camera_motions"))["concepts_source"] == "known list of 2025-05"
+async def test_the_known_concepts_with_their_date_stand_in_for_what_luma_does_not_answer(desk, open_desk) -> None:
+    desk.world.faults.append(Fault("status", "GET", path="concepts", status=404))
+    assert (await desk.call("list_camera_motions"))["concepts_source"] == "known list of 2025-05"
+    async with open_desk(LUMA_API_KEY=None) as keyless:
+        assert (await keyless.call("list_camera_motions"))["concepts_source"] == "known list of 2025-05"
 
 
 async def test_a_luma_that_hangs_delays_the_known_words_by_three_seconds_at_most(desk) -> None:

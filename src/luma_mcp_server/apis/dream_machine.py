@@ -100,19 +100,11 @@ class DreamMachine(SdkClient):
     async def concepts(self) -> tuple[str, ...]:
         """Keys of the concepts that videos can be asked for with."""
         with self._translated():
-            return self._words(await self._sdk.generations.concepts.list())
-
-    async def camera_motions(self) -> tuple[str, ...]:
-        """Words for camera motions. The SDK lost this call in 1.8.0, so the endpoint is asked through its client."""
-        with self._translated():
-            path = "/generations/camera_motion/list"
-            return self._words(await self._sdk.get(path, cast_to=object))
-
-    def _words(self, answer: object) -> tuple[str, ...]:
-        words = cleaned(answer)
-        if isinstance(words, list) and words and all(isinstance(one, str) and WORD.fullmatch(one) for one in words):
-            return tuple(words)
-        raise Unusable(answer)
+            answer = await self._sdk.generations.concepts.list()
+            words = cleaned(answer)
+            if isinstance(words, list) and words and all(isinstance(one, str) and WORD.fullmatch(one) for one in words):
+                return tuple(words)
+            raise Unusable(answer)
 
     def _parsed(self, answer: object) -> Generation:
         return parse(Answer.of_generation(answer), self._key)

@@ -26,11 +26,6 @@ CONCEPTS = """
     pedestal_up pov pull_out push_in roll_left roll_right selfie static tilt_down tilt_up tiny_planet truck_left
     truck_right zoom_in zoom_out
 """
-# Source: lumaai's own list of 2024-09, which it dropped in 1.8
-CAMERA_MOTIONS = """
-    static move_left move_right move_up move_down push_in pull_out zoom_in zoom_out pan_left pan_right orbit_left
-    orbit_right crane_up crane_down
-"""
 
 # Cents. Source: Comfy-Org's price table of 2025, which states Luma's rates per million pixels; images: Luma's product
 # page. Every ratio is assumed to have as many pixels as 16:9.
@@ -67,7 +62,6 @@ def routes(world: Sandbox) -> list[Route]:
         ("POST", "/generations/image/reframe", api.rework(bodies.ReframeImage)),
         ("GET", "/generations", api.list),
         ("GET", "/generations/concepts/list", _answers(CONCEPTS.split())),
-        ("GET", "/generations/camera_motion/list", _answers(CAMERA_MOTIONS.split())),
         ("GET", "/generations/{id:path}", api.get),
         ("DELETE", "/generations/{id:path}", api.delete),
         ("POST", "/generations/{id:path}/upscale", api.upscale),

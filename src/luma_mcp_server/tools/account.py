@@ -98,17 +98,14 @@ async def list_models(call: Call) -> Models:
 
 async def list_camera_motions(call: Call) -> CameraMotions:
     """Camera motions (words for the prompt) and concept keys. Free."""
-    services, found = call.services, CameraMotions()
-    if "dream_machine" not in services.settings.apis:
-        if services.settings.apis:
-            found = CameraMotions(concepts=(), use="Write a motion into the prompt ('camera orbit left').")
-        return found
-    luma = services.dream_machine
-    with anyio.move_on_after(services.look_up_s):
-        for name, ask in (("concepts", luma.concepts), ("camera_motions", luma.camera_motions)):
-            with suppress(LumaServerError):
-                found = found.model_copy(update={name: await ask(), f"{name}_source": "Luma, now"})
-    return found
+    services = call.services
+    if services.settings.apis == ("agents",):
+        return CameraMotions(concepts=(), use="Write a motion into the prompt ('camera orbit left').")
+    # Luma's API lost its list of camera motions on 2025-04-28. Source: lumaai-api's openapi.yaml; lumaai 1.8.0.
+    if "dream_machine" in services.settings.apis:
+        with anyio.move_on_after(services.look_up_s), suppress(LumaServerError):
+            return CameraMotions(concepts=await services.dream_machine.concepts(), concepts_source="Luma, now")
+    return CameraMotions()
 
 
 async def get_account(call: Call) -> Account:
