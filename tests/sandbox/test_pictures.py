@@ -1,5 +1,6 @@
 """The files that the sandbox serves, decoded."""
 
+import array
 import io
 import subprocess
 import sys
@@ -138,3 +139,23 @@ def test_importing_the_sandbox_loads_neither_drawing_nor_server() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+async def test_no_two_clips_of_one_prompt_look_alike_but_a_larger_one_looks_as_before(studio: Studio) -> None:
+    clips = [await studio.video() for _ in range(2)]
+    larger = await studio.finished(await studio.luma.generations.upscale(str(clips[1].id), resolution="1080p"))
+
+    first, second = [decoded((await studio.http.get(one.assets.video)).content) for one in clips]
+
+    assert first.first != second.first
+    assert first.first != first.last
+    assert studio.world.jobs[larger.id].picture.version == 1
+
+
+def test_sound_can_be_heard() -> None:
+    data = pictures.draw(Picture("a quiet lake", resolution="540p", seconds=0.5, audio=True), "video.mp4")
+
+    with av.open(io.BytesIO(data)) as container:
+        loudest = max(max(array.array("f", bytes(frame.planes[0]))) for frame in container.decode(audio=0))
+
+    assert loudest > 0.05

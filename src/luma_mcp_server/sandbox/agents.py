@@ -194,13 +194,16 @@ class Agents:
         if body.type == bodies.LAYERING:
             size = (body.layering or {}).get("resolution", "1k")
             prompt, count = known.prompt if known else body.prompt, pictures.layer_count(body.prompt)
-            picture = Picture(prompt, source.aspect_ratio, size, format="png", layers=count, gray=source.gray)
+            picture = Picture(
+                prompt, source.aspect_ratio, size, format="png", layers=count, gray=source.gray, version=source.version
+            )
             return picture, count * LAYER_CENTS[size]
         if body.output == "image":
             cents = IMAGE_CENTS[body.model] + REFERENCE_CENTS * (len(body.image_ref) + bool(body.source))
             shape = (body.aspect_ratio if body.type == "image" else source.aspect_ratio) or "16:9"
             kind: Literal["jpg", "png"] = "jpg" if body.output_format == "jpeg" else "png"
-            return Picture(body.prompt, shape, format=kind, gray=body.style == "manga"), round(cents, 2)
+            manga, version = body.style == "manga", self.world.version(body.prompt)
+            return Picture(body.prompt, shape, format=kind, gray=manga, version=version), round(cents, 2)
         if known and body.video.edit:
             body.video.edit.check("edit.keyframes", known.seconds)
         return self._clip(body, sources, source)
@@ -229,6 +232,7 @@ class Agents:
             size,
             seconds,
             exr=bool(video.exr_export),
+            version=self.world.version(body.prompt),
             notes=", ".join([*(["HDR"] if video.hdr else []), *edit.notes]),
             place=(position.x_norm, position.y_norm, position.w_norm, position.h_norm) if position else None,
             keyframes=tuple(zip(indexes, guides, strict=True)),

@@ -109,7 +109,8 @@ class DreamMachine:
         # One clip is extended; between two clips a new one is made.
         before = clips[0].picture.seconds if len(clips) == 1 else 0.0
         ratio = clips[0].picture.aspect_ratio if clips else body.aspect_ratio or "16:9"
-        picture = Picture(body.prompt or "", ratio, resolution, before + seconds)
+        prompt = body.prompt or ""
+        picture = Picture(prompt, ratio, resolution, before + seconds, version=self.world.version(prompt))
         cents = _video_cents(CENTS_PER_MEGAPIXEL, body.model, resolution, seconds)
         return self._buy(request, body, body.model, picture, cents)
 
@@ -117,7 +118,8 @@ class DreamMachine:
         body = bodies.Image.model_validate_json(await request.body())
         reference = body.image_ref or body.style_ref or body.character_ref or body.modify_image_ref
         _check_prompt(body.prompt, required=not reference)
-        picture = Picture(body.prompt or "", body.aspect_ratio or "16:9", format=body.format or "jpg")
+        prompt, ratio = body.prompt or "", body.aspect_ratio or "16:9"
+        picture = Picture(prompt, ratio, format=body.format or "jpg", version=self.world.version(prompt))
         return self._buy(request, body, body.model, picture, IMAGE_CENTS[body.model])
 
     def rework(self, kind: type[bodies.Modify | bodies.ReframeVideo | bodies.ReframeImage]) -> Endpoint:
@@ -129,14 +131,15 @@ class DreamMachine:
             ratio = source.aspect_ratio if isinstance(body, bodies.Modify) else body.aspect_ratio
             prompt = body.prompt or source.prompt
             if isinstance(body, bodies.ReframeImage):
-                picture = Picture(prompt, ratio, format=body.format or "jpg")
+                picture = Picture(prompt, ratio, format=body.format or "jpg", version=source.version)
                 return self._buy(request, body, body.model, picture, IMAGE_CENTS[body.model])
             seconds = source.seconds or 5.0  # a clip from elsewhere is not looked at: 5 seconds of 720p
             longest = LONGEST_SOURCE[body.generation_type][body.model]
             refuse(seconds > longest, 400, f"Video is too long, maximum duration is {longest} seconds")
             rates = MODIFY_CENTS_PER_MEGAPIXEL if isinstance(body, bodies.Modify) else CENTS_PER_MEGAPIXEL
             cents = _video_cents(rates, body.model, source.resolution, seconds)
-            return self._buy(request, body, body.model, Picture(prompt, ratio, source.resolution, seconds), cents)
+            picture = Picture(prompt, ratio, source.resolution, seconds, version=source.version)
+            return self._buy(request, body, body.model, picture, cents)
 
         return endpoint
 

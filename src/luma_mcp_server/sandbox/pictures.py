@@ -4,6 +4,7 @@ Drawing needs the `media` extra (av and Pillow), imported with the first picture
 kind stands for all.
 """
 
+import array
 import dataclasses
 import functools
 import hashlib
@@ -59,6 +60,7 @@ class Picture:
     notes: str = ""
     layers: int = 0
     exr: bool = False
+    version: int = 0  # of the same prompt: no two jobs of Luma's look alike
     place: tuple[float, float, float, float] | None = None  # left, top, width and height as shares, of an outline
     keyframes: tuple[tuple[int, "Picture | None"], ...] = ()  # frame numbers, and what is known of the pictures
 
@@ -154,7 +156,7 @@ def paint(picture: Picture) -> "Image.Image":
 
 def _look(picture: Picture) -> tuple[int, bytes]:
     """The scene's hue, from teal over violet to orange, and what else is left to chance."""
-    digest = hashlib.sha256(picture.prompt.encode()).digest()
+    digest = hashlib.sha256((picture.prompt + "+" * picture.version).encode()).digest()
     return round(160 + digest[0] * 0.75), digest
 
 
@@ -205,14 +207,19 @@ def _write(pen: Any, picture: Picture) -> None:
     start = picture.prompt[:200] or " "
     letters = int(0.94 * (width - 2 * margin) * len(start) / large.getlength(start))
     text = textwrap.fill(picture.prompt, max(8, letters), max_lines=4, placeholder=" ...")
-    pen.multiline_text((margin, height - margin), text, "white", large, anchor="ld", spacing=unit * 0.017)
+    # Above what players lay over the bottom of a clip.
+    pen.multiline_text((margin, height * 0.86), text, "white", large, anchor="ld", spacing=unit * 0.017)
 
 
 def _frames(picture: Picture, scene: "Image.Image") -> "Iterator[Image.Image]":
-    """The scene, and near each anchor its keyframe, above a growing progress bar with a tick for each anchor."""
+    """The scene with the sun crossing its sky, and near each anchor its keyframe.
+
+    Below them a progress bar grows, with a tick for each anchor.
+    """
     width, height = scene.size
     count, shown, frame = round(picture.seconds * FPS), None, scene
     anchors = [index for index, _ in picture.keyframes]
+    sun = _sun(min(scene.size) // 8)
     for number in range(count):
         nearest = min(range(len(anchors)), key=lambda place: abs(anchors[place] - number), default=None)
         near = nearest if nearest is not None and abs(anchors[nearest] - number) <= NEAR else None
@@ -222,7 +229,20 @@ def _frames(picture: Picture, scene: "Image.Image") -> "Iterator[Image.Image]":
                 tick = min(round(width * anchor / count), width - 4)
                 frame.paste("white", (tick, height - height // 36, tick + 4, height))
         frame.paste("white", (0, height - height // 180, round(width * number / count), height))
+        left, top = round((width - sun.width) * number / count), round(height * 0.18)
+        behind = frame.crop((left, top, left + sun.width, top + sun.height))
+        frame.paste("white", (left, top), sun)
         yield frame
+        frame.paste(behind, (left, top))
+
+
+def _sun(size: int) -> "Image.Image":
+    """A disk, as a mask."""
+    from PIL import Image, ImageDraw
+
+    disk = Image.new("L", (4 * size, 4 * size))
+    ImageDraw.Draw(disk).ellipse((0, 0, 4 * size - 1, 4 * size - 1), 230)
+    return disk.resize((size, size))
 
 
 def _keyframe(picture: Picture, place: int) -> "Image.Image":
@@ -236,7 +256,7 @@ def _keyframe(picture: Picture, place: int) -> "Image.Image":
 
 
 def _encode(path: Path, scene: "Image.Image", picture: Picture) -> None:
-    """H.264 that every player takes, and a silent track where sound is asked for."""
+    """H.264 that every player takes, with a low tone where sound is asked for."""
     import av
 
     av_frame: Any = av.VideoFrame  # its methods have no types
@@ -251,8 +271,9 @@ def _encode(path: Path, scene: "Image.Image", picture: Picture) -> None:
         container.mux(video.encode())
         if sound:
             for start in range(0, round(picture.seconds * SOUND_RATE), 1024):
-                silence = av.AudioFrame("fltp", "mono", 1024)
-                silence.planes[0].update(bytes(4 * 1024))
-                silence.sample_rate, silence.pts = SOUND_RATE, start
-                container.mux(sound.encode(silence))
+                tone = (0.1 * math.sin(math.tau * 220 * (start + step) / SOUND_RATE) for step in range(1024))
+                piece = av.AudioFrame("fltp", "mono", 1024)
+                piece.planes[0].update(array.array("f", tone).tobytes())
+                piece.sample_rate, piece.pts = SOUND_RATE, start
+                container.mux(sound.encode(piece))
             container.mux(sound.encode())

@@ -147,6 +147,10 @@ class Sandbox:
         self._book(job, "charge", -cents, job.created_at)
         return job
 
+    def version(self, prompt: str) -> int:
+        """How many jobs have asked for the same so far."""
+        return sum(job.picture.prompt == prompt for job in self.jobs.values())
+
     def _check_limits(self, job: Job, prompt: str) -> None:
         """Sentences and headers: Luma Agents docs, error handling. Dream Machine's are not documented."""
         now = job.created_at
