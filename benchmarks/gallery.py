@@ -18,7 +18,7 @@ from luma_mcp_server.purchases.journal import Journal
 from luma_mcp_server.purchases.purchase import Purchase
 from luma_mcp_server.settings import Settings
 
-from .harness import Figure, elapsed_ms, medians, table
+from .harness import Figure, elapsed_ms, medians, submitted, table
 
 ROWS, ROUNDS, MONTHS_S = 5_000, 30, 180 * 86400
 MODELS = ("ray-3.2", "ray-2", "ray-flash-2")
@@ -35,20 +35,9 @@ def purchases() -> Iterator[Purchase]:
     """Half a year's."""
     now = datetime.now(UTC)
     for number in range(ROWS):
-        request = VideoRequest(
-            model=MODELS[number % 3], prompt=f"A red kite over green dunes, number {number}", resolution="720p",
-            duration="5s", aspect_ratio="16:9",
-        )  # fmt: skip
-        bought = Purchase.from_request(
-            request,
-            account="account",
-            api="agents",
-            tool="generate_video",
-            take=1,
-            max_usd=0.3,
-            price_usd=0.3,
-            user=None,
-        ).submitted(now - timedelta(seconds=MONTHS_S * number / ROWS))
+        prompt = f"A red kite over green dunes, number {number}"
+        request = VideoRequest(model=MODELS[number % 3], prompt=prompt, resolution="720p", duration="5s")
+        bought = submitted(request, now - timedelta(seconds=MONTHS_S * number / ROWS))
         state = "failed" if number % 20 == 19 else "completed"
         yield replace(bought, status=state, state=state, generation_id=str(uuid.uuid4()), took_s=60.0)
 

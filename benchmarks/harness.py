@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from math import isnan, nan
 from multiprocessing.connection import Connection
@@ -88,6 +89,14 @@ def medians(runs: int, *works: Callable[[], float], warm_ups: int = 0) -> list[f
     """The median of what each work measures; they take turns, so that a busy computer is as hard on each."""
     found = [[work() for work in works] for _ in range(warm_ups + runs)]
     return [median(column) for column in zip(*found[warm_ups:], strict=True)]
+
+
+def submitted(request: Any, at: datetime) -> Any:
+    """A purchase for the journal, as it stands when its POST leaves."""
+    from luma_mcp_server.purchases.purchase import Purchase
+
+    row = {"account": "account", "api": "dream_machine", "tool": "generate_video", "user": None}
+    return Purchase.from_request(request, take=1, max_usd=0.3, price_usd=0.3, **row).submitted(at)
 
 
 def peak_mb() -> float:

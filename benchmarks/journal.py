@@ -19,9 +19,8 @@ import anyio
 
 from luma_mcp_server.models import Generation, ImageRequest
 from luma_mcp_server.purchases.journal import Journal
-from luma_mcp_server.purchases.purchase import Purchase
 
-from .harness import OURS, Figure, Server, elapsed_ms, medians, sandbox, table
+from .harness import OURS, Figure, Server, elapsed_ms, medians, sandbox, submitted, table
 
 CALLS, WARM_UPS = 200, 20
 ROWS, MONTHS_S = 10_000, 180 * 86400
@@ -40,16 +39,7 @@ async def cost(folder: Path) -> Figure:
     times: list[float] = []
     for number in range(WARM_UPS + CALLS):
         request = ImageRequest(model="photon-1", prompt=f"A red kite over green dunes, {number}")
-        purchase = Purchase.from_request(
-            request,
-            account="account",
-            api="dream_machine",
-            tool="generate_image",
-            take=1,
-            max_usd=0.02,
-            price_usd=0.02,
-            user=None,
-        ).submitted(datetime.now(UTC))
+        purchase = submitted(request, datetime.now(UTC))
         started = time.perf_counter()
         assert await journal.active_purchase(purchase) is None
         await journal.check_budget(purchase.max_usd)
