@@ -60,7 +60,8 @@ def facts(path: Path) -> FileFacts:
     Raises `InvalidRequest` if it can't be read.
     """
     if path.suffix[1:] in IMAGE_ENDINGS:
-        return _image_facts(path)
+        picture = read_picture(path, path.name)
+        return FileFacts(width=picture.width, height=picture.height, codec=str(picture.format).lower())
     with opened(path, path.name) as container:
         clip, stream = measured(container, path.name), container.streams.video[0]
         return FileFacts(
@@ -73,15 +74,16 @@ def facts(path: Path) -> FileFacts:
         )
 
 
-def _image_facts(path: Path) -> FileFacts:
+def read_picture(source: Path | bytes, shown: str = "The picture") -> "Image":
+    """An image, which errors call `shown`. It blocks: call it in a worker thread."""
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as picture:
             picture.load()
-            return FileFacts(width=picture.width, height=picture.height, codec=str(picture.format).lower())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a damaged PNG
-        raise refuse(f"{path.name} can't be read as an image ({type(error).__name__})", "Use another one.") from error
+        raise refuse(f"{shown} could not be read as an image ({type(error).__name__})", "Use another one.") from error
+    return picture
 
 
 def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, first: bool = False) -> LocalFile:
@@ -90,16 +92,8 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
     It blocks: call it in a worker thread. Raises `InvalidRequest`, in which the video is called `shown`, if it has no
     such frame.
     """
-    with opened(source, shown) as container:
-        clip = measured(container, shown)
-        if at_s is not None and at_s > clip.seconds:
-            raise refuse(f"#at={at_s:g} is past the end of {shown}, which lasts {clip.seconds:.2f} s", "Use less.")
-        wanted = at_s if at_s is not None else 0.0 if first else clip.seconds
-        picture, found_s = _frame(container, wanted, 0.5 / clip.rate)
-    if picture is None or (wanted == clip.seconds and found_s < clip.seconds - 1.0):
-        raise refuse(f"{shown} breaks off before its frame at {wanted:.2f} s", "Use another file.")
     out = BytesIO()
-    picture.save(out, "JPEG", quality=95)
+    still(source, shown, 0.0 if at_s is None and first else at_s).save(out, "JPEG", quality=95)
     content = out.getvalue()
     which = f"frame at {at_s:g} s" if at_s is not None else "first frame" if first else "last frame"
     return LocalFile(
@@ -109,6 +103,26 @@ def cut(source: LocalFile | Path | bytes, shown: str, at_s: float | None, *, fir
         size=len(content),
         data=base64.b64encode(content).decode(),
     )
+
+
+def still(source: LocalFile | Path | bytes, shown: str, at_s: float | None) -> "Image":
+    """The frame of a video at so many seconds, or the last one. It blocks, and raises as `cut` does."""
+    import av
+
+    with opened(source, shown) as container:
+        clip = measured(container, shown)
+        if at_s is not None and at_s > clip.seconds:
+            raise refuse(f"#at={at_s:g} is past the end of {shown}, which lasts {clip.seconds:.2f} s", "Use less.")
+        wanted, slack_s = clip.seconds if at_s is None else at_s, 0.5 / clip.rate
+        stream = container.streams.video[0]
+        start = stream.start_time or 0
+        with suppress(av.FFmpegError, OSError):  # where nothing can be skipped, all is read
+            # The last frames may hang on a key frame well before them.
+            container.seek(max(start, start + int((wanted - slack_s) / stream.time_base)), stream=stream)
+        picture, found_s = next(_passing(container, [wanted], slack_s), (None, 0.0))
+    if picture is None or (wanted == clip.seconds and found_s < clip.seconds - 1.0):
+        raise refuse(f"{shown} breaks off before its frame at {wanted:.2f} s", "Use another file.")
+    return picture
 
 
 def spread(source: Path | bytes, shown: str, count: int, side: int) -> list[tuple["Image", float]]:
@@ -179,22 +193,3 @@ def _passing(container: Any, wanted: list[float], slack_s: float) -> Iterator[tu
 def _upright(frame: Any) -> "Image":
     picture: Image = frame.to_image()
     return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
-
-
-def _frame(container: Any, at_s: float, slack_s: float) -> tuple["Image | None", float]:
-    """The frame that is shown at so many seconds, or the last one before, and its own time."""
-    import av
-
-    stream, found, found_s = container.streams.video[0], None, 0.0
-    start = stream.start_time or 0
-    try:
-        # The last frames may hang on a key frame well before them.
-        container.seek(max(start, start + int((at_s - slack_s) / stream.time_base)), stream=stream)
-        for frame in container.decode(stream):
-            time_s = float(((frame.pts or start) - start) * stream.time_base)
-            if found is not None and time_s > at_s + slack_s:
-                break
-            found, found_s = frame, time_s
-    except (av.FFmpegError, OSError):  # a file that breaks off: what was read counts
-        pass
-    return None if found is None else _upright(found), found_s

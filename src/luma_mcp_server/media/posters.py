@@ -1,14 +1,13 @@
 """Posters: small pictures to tell saved files apart by. They need the `media` extra."""
 
-import base64
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 from ..errors import InvalidRequest
-from .frames import cut
+from .frames import read_picture, still
 from .references import guess_type
 from .saved import unfinished
+from .sheet import small_jpeg
 
 _LONGEST_SIDE = 480
 
@@ -20,21 +19,17 @@ def poster(source: Path, kept: Path) -> bytes | None:
     """
     with suppress(OSError):
         return kept.read_bytes()
-    from PIL import Image
-
     try:
-        still: Path | BytesIO = source
         if guess_type(source.name) == "video":
-            still = BytesIO(base64.b64decode(cut(source, source.name, None, first=True).data or ""))
-        picture = Image.open(still).convert("RGB")
-    except (InvalidRequest, OSError, Image.DecompressionBombError):
+            picture = still(source, source.name, 0.0)
+        else:
+            picture = read_picture(source, source.name)
+    except InvalidRequest:
         return None
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    out = BytesIO()
-    picture.save(out, "JPEG", quality=82)
+    small = small_jpeg(picture, _LONGEST_SIDE)
     with suppress(OSError):  # a folder that can't be written: made again the next time
         kept.parent.mkdir(exist_ok=True)
         with unfinished(kept) as part:
-            part.write_bytes(out.getvalue())
+            part.write_bytes(small)
             part.replace(kept)
-    return out.getvalue()
+    return small

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ..errors import LumaServerError
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -59,22 +57,10 @@ def contact_sheet(rows: Sequence[Row]) -> bytes:
     return small_jpeg(sheet)
 
 
-def read_picture(data: bytes) -> "Image":
-    """A picture as Pillow has it. It blocks."""
-    from PIL import Image
-
-    try:
-        picture = Image.open(BytesIO(data))
-        picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a damaged PNG
-        raise LumaServerError(f"The picture could not be read ({type(error).__name__}). Call again.") from error
-    return picture
-
-
-def small_jpeg(picture: "Image") -> bytes:
-    """A picture as a JPEG of at most 200 KB and 1,568 px a side. It blocks."""
+def small_jpeg(picture: "Image", side: int = LARGEST_SIDE) -> bytes:
+    """A picture as a JPEG of at most 200 KB and so many pixels a side. It blocks."""
     picture = picture.convert("RGB")
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    picture.thumbnail((side, side))
     while True:
         for quality in (85, 70, 50):
             out = BytesIO()

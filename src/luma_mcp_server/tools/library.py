@@ -13,9 +13,9 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from pydantic import Field
 
 from ..errors import InvalidRequest, JournalUnusable, LumaServerError, NotFound, WasDeleted, refuse
-from ..media.frames import can_read, install_line, spread
+from ..media.frames import can_read, install_line, read_picture, spread
 from ..media.references import UUID
-from ..media.sheet import LARGEST_SIDE, MOST_BYTES, Row, contact_sheet, read_picture, small_jpeg
+from ..media.sheet import LARGEST_SIDE, MOST_BYTES, Row, contact_sheet, small_jpeg
 from ..models import PURCHASE_PREFIX, Generation, GenerationList, State, Value, Waited, plain_text
 from .call import Call
 from .results import present, unknown_result, wait_for
