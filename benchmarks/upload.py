@@ -29,9 +29,8 @@ async def upload(origin: str, folder: Path) -> tuple[float, float]:
                 file.write(CLIP + path.name.encode())
                 file.truncate(size * MB)
             before, started = peak_mb(), time.perf_counter()
-            until = anyio.current_time() + 300
-            clip = await files.inspect(str(path), "source", ("video",), until=until)
-            await files.upload(clip, until=until, say=lambda _: None)
+            clip = await files.inspect(str(path), "source", ("video",))
+            await files.upload(clip, until=anyio.current_time() + 300, say=lambda _: None)
             took, grown = time.perf_counter() - started, peak_mb() - before
         tasks.cancel_scope.cancel()  # uploads are kept for a while in case they are needed again
     return took, grown

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from ..errors import InvalidRequest, LumaServerError, StillUploading, quote, refuse
+from ..errors import InvalidRequest, StillUploading, quote, refuse
 from ..models import LocalFile, MediaType
 from .references import CLIENT_SIDE, expand_home, is_data_uri
 
@@ -85,17 +85,9 @@ class LocalFiles:
         # By digest. Nobody documents how long Luma keeps a file: one whose id it refuses is forgotten.
         self._transfers: dict[str, _Transfer] = {}
 
-    async def inspect(self, text: str, parameter: str, kinds: Collection[MediaType], *, until: float) -> LocalFile:
+    async def inspect(self, text: str, parameter: str, kinds: Collection[MediaType]) -> LocalFile:
         """Read and check what a parameter names: a path, or a `data:` URI. Nothing is sent."""
-        file = None
-        with anyio.CancelScope(deadline=until):
-            file = await anyio.to_thread.run_sync(self._read, text.strip(), parameter, kinds, abandon_on_cancel=True)
-        if file is None:
-            raise LumaServerError(
-                f"There was no time left to read {parameter}. Nothing was bought. Allow more time (wait_s, "
-                "LUMA_MCP_WAIT_S), or copy the file to a faster disk."
-            )
-        return file
+        return await anyio.to_thread.run_sync(self._read, text.strip(), parameter, kinds, abandon_on_cancel=True)
 
     async def locate(self, text: str, parameter: str, *more: Path) -> Path:
         """The file whose path a parameter gives, whatever it holds; it may also be in one of the folders `more`."""
@@ -109,18 +101,14 @@ class LocalFiles:
 
         return await anyio.to_thread.run_sync(find, abandon_on_cancel=True)
 
-    async def upload(
-        self, file: LocalFile, *, until: float, say: Callable[[Callable[[], str]], None], even_small: bool = False
-    ) -> LocalFile:
-        """The file with Luma's id, if it is too large to travel inside a request, or `even_small`.
+    async def upload(self, file: LocalFile, *, until: float, say: Callable[[Callable[[], str]], None]) -> LocalFile:
+        """The file with Luma's id.
 
         Raises:
             InvalidRequest: the file changed or could not be read; nothing was bought.
             StillUploading: there was no time left; the same call again joins the upload, or finds it finished.
             LumaServerError: the upload failed; the next call tries again.
         """
-        if file.size <= INLINE_BYTES and not even_small:
-            return file
         transfer = self._transfers.get(file.digest)
         if transfer is None:
             transfer = self._transfers[file.digest] = _Transfer(file)

@@ -192,7 +192,7 @@ async def upload_files(call: Call, request: Request) -> Request:
 
     async def send(file: LocalFile) -> None:
         try:
-            sent[file.digest] = await files.upload(file, until=until, say=call.say, even_small=True)
+            sent[file.digest] = await files.upload(file, until=until, say=call.say)
         except LumaServerError as error:
             failures.append(error)
 
@@ -236,7 +236,7 @@ async def _local(call: Call, text: str, parameter: str, kind: MediaType | None) 
         call.services.settings.require("LUMA_MCP_INPUT_DIRS")
     files = call.services.local_files
     kinds: tuple[MediaType, ...] = (kind,) if kind else ("image", "video")
-    file = await files.inspect(text, parameter, kinds, until=call.answer_until)
+    file = await files.inspect(text, parameter, kinds)
     if file.media_type.startswith("image/"):
         return Media(file=file), "image"
     if can_read():
