@@ -198,14 +198,10 @@ function spending({ days, spending: spent, budget_usd: budget }) {
     line.style.bottom = `${(100 * budget) / top}%`;
     plot.append(line);
   }
-  const row = (day) => make("tr", {}, make("th", { scope: "row" }, day), models.map((model) => make("td", {}, dollars(spent.find((one) => one.day === day && one.model === model)?.usd || 0))), make("td", {}, dollars(byDay.get(day))));
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ["Day", ...models, "All"].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, days.filter((day) => byDay.has(day)).toReversed().map(row)));
-  const wasOpen = byId("spending").querySelector("details")?.open;
   byId("spending").replaceChildren(
     make("figcaption", {}, make("h2", {}, `Spending, last ${days.length} days`), make("ul", { class: "legend" }, legend)),
     plot,
     make("p", { class: "days" }, [days[0], days[days.length >> 1], days.at(-1)].map((day) => make("span", {}, named(day)))),
-    make("details", { open: Boolean(wasOpen) }, make("summary", {}, "As a table"), make("div", { class: "table", tabindex: 0 }, table)),
   );
 }
 
