@@ -21,7 +21,8 @@ function dollars(usd) {
 /** What stands below a prompt: model, size, length, price. */
 function facts(generation) {
   const { model, aspect_ratio, resolution, duration, estimated_cost_usd: usd } = generation;
-  return [model, aspect_ratio, resolution, duration, typeof usd === "number" && dollars(usd)].filter(Boolean).join(" · ");
+  const price = typeof usd === "number" && dollars(usd);
+  return [model, aspect_ratio, resolution, duration, price].filter(Boolean).join(" · ");
 }
 
 function badge(state) {
