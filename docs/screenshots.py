@@ -25,7 +25,6 @@ from luma_mcp_server.sandbox.pictures import Picture, draw
 from luma_mcp_server.settings import Settings
 
 FOLDER = Path(__file__).parent
-SIZE = {"width": 1280, "height": 800}
 
 SHOTS = [
     ("ray-3.2", "16:9", "A lighthouse at dusk, waves breaking below, slow camera orbit"),
@@ -92,12 +91,12 @@ def fill(journal: Journal, output: Path) -> None:
 
 
 @contextmanager
-def opened(width: int = SIZE["width"], height: int = SIZE["height"], scheme: str = "light") -> Iterator[Page]:
+def opened(width: int = 1280, height: int = 800) -> Iterator[Page]:
     """A page in Chromium."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
 
 

@@ -67,11 +67,11 @@ function spending({ days, spending: spent, budget_usd: budget }) {
   const percent = (usd) => (100 * usd) / top;
 
   const plot = make("div", { class: "plot" });
-  if (most > 0) plot.append(chartLine("most", percent(most), dollars(most)));
   for (const day of days) {
     plot.append(dayColumn(day, parts.filter((one) => one.day === day), byDay.get(day) || 0, percent));
   }
   if (showsBudget) plot.append(chartLine("limit", percent(budget)));
+  else if (most > 0) plot.append(chartLine("most", percent(most), dollars(most)));
 
   const legend = models.map((model) => make("li", { class: hues.get(model) }, model));
   if (budget !== null) {
