@@ -77,8 +77,7 @@ def luma(folder: Path) -> Iterator[str]:
 
 def save(server: Server, name: str, pings: list[float] | None = None) -> None:
     """Save a file; with pings meanwhile if there is a list for their times."""
-    arguments = {"generation_id": name, "filename": "clip"}
-    number = server.send("tools/call", name="download_generation", arguments=arguments)
+    number = server.send("tools/call", name="download_generation", arguments={"generation_id": name})
     while pings is not None and not server.has_answered(number):
         pings.append(server.ping_ms())
     path = Path(server.answer(number)["structuredContent"]["file_path"])

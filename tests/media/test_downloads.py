@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -208,7 +209,7 @@ class Redirects(httpx.AsyncBaseTransport):
     ("times", "through", "warning"),
     [
         (5, None, None),
-        (6, None, "link (TooManyRedirects)"),
+        (6, None, "it is redirected too often"),
         (2, "https://cdn.example", None),
         (2, "http://cdn.example", "an address that is not public https"),
     ],
@@ -221,6 +222,7 @@ async def test_a_link_may_redirect_five_times_and_over_https_alone(
     made = await desk.video()
 
     assert ("file_path" in made) == (warning is None)
+    assert "http://cdn.example" not in {f"{request.url.scheme}://{request.url.host}" for request in desk.wire.sent}
     if warning:
         assert warning in made["warnings"][0]
         assert list(desk.folder.iterdir()) == []
@@ -300,28 +302,51 @@ async def test_every_output_is_saved_though_nobody_waits_for_the_last(agents_des
     assert [Path(one["file_path"]).is_file() for one in shown["outputs"]] == [True, True]
 
 
-async def test_a_download_that_was_asked_for_and_does_not_end_says_so(desk) -> None:
+async def test_no_chosen_name_stands_for_a_generation(desk) -> None:
     made = await desk.video()
-    desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=Dribble(None))
+    name = f"kite-{made['generation_id']}.mp4"
 
-    said = await desk.refusal("download_generation", generation_id=made["generation_id"], filename="kite")
+    for tool, arguments in (
+        ("download_generation", {"generation_id": made["generation_id"]}),
+        ("join_videos", {"sources": [made["generation_id"]] * 2}),
+    ):
+        said = await desk.refusal(tool, filename=name, **arguments)
+        assert "filename must not end in a generation's id" in said
+    assert [str(path) for path in desk.folder.iterdir()] == [made["file_path"]]
 
-    assert "did not end within 45 s (LUMA_MCP_WAIT_S)" in said
+
+async def test_a_download_that_was_asked_for_and_does_not_end_goes_on(open_desk) -> None:
+    async with open_desk(LUMA_MCP_SAVE="off") as desk:
+        made = await desk.video()
+        desk.wire.inner = Media(desk.wire.inner, status_code=200, stream=Dribble(None))
+
+        said = await desk.refusal("download_generation", generation_id=made["generation_id"], filename="kite")
+
+        assert "did not end within 45 s (LUMA_MCP_WAIT_S). It goes on: call again." in said
+        assert len(media_requests(desk)) == 1
+        assert "did not end" in await desk.refusal("download_generation", generation_id=made["generation_id"])
+        assert len(media_requests(desk)) == 1
 
 
-@pytest.mark.parametrize(
-    ("length", "words"), [({"content-length": str(12 * 1024**2)}, "saving, 2 of 12 MB"), ({}, "saving, 2 MB")]
-)
-async def test_progress_says_how_much_of_a_file_has_arrived(desk, length: dict[str, str], words: str) -> None:
+@pytest.mark.parametrize("mb", [12, None])
+async def test_progress_says_how_much_of_a_file_has_arrived(desk, mb: int | None) -> None:
+    length = {"content-length": str(mb * 1024**2)} if mb else {}
     desk.wire.inner = Media(desk.wire.inner, status_code=200, headers=length, stream=Dribble(None))
-    said = []
+    said: list[tuple[float, float | None, str | None]] = []
 
-    async def note(_: float, __: float | None, message: str | None) -> None:
-        said.append(message)
+    async def note(*report: Any) -> None:
+        said.append(report)
 
     await desk.client.call_tool("generate_video", {"prompt": "a lake"}, progress_callback=note)
 
-    assert any(message.startswith(f"{words}, ") for message in said), said
+    assert [one[0] for one in said] == sorted({one[0] for one in said})
+    last, whole, words = said[-1]
+    if mb:
+        assert words == "saving, 3 of 12 MB"
+        assert whole
+        assert whole - last == 9 * 1024**2 - 12  # a clip's first bytes came, too
+    else:
+        assert str(words).startswith("saving, 3 MB, ")
 
 
 async def test_progress_of_several_waits_says_how_many_have_finished(desk) -> None:

@@ -147,7 +147,7 @@ async def test_a_generation_that_is_not_saved_yet_is_saved_first(open_desk) -> N
         film = await desk.call("join_videos", sources=[made["generation_id"], made["video_url"]])
 
         assert len(list(desk.folder.glob(f"*-{made['generation_id']}.mp4"))) == 1
-        assert Path(film["file_path"]).name.startswith("film-2026")
+        assert Path(film["file_path"]).name.startswith("sandbox-film-2026")
 
 
 async def test_no_key_is_needed_to_join_files(open_desk, clip) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,17 @@ async def test_a_video_that_is_not_saved_is_looked_at_by_its_link(open_desk) -> 
         made = (await desk.video())["generation_id"]
 
         assert len(set(bars((await look(desk, made))[0], 2, 2))) == 4
+
+
+async def test_a_clip_that_is_cut_off_is_refused_in_words_alone_and_among_others(desk) -> None:
+    desk.world.draw = True
+    made, other = await desk.video(), await desk.video(take=2)
+    path = Path(made["file_path"])
+    path.write_bytes(path.read_bytes()[:20_000])
+
+    for ids in ([made["generation_id"]], [other["generation_id"], made["generation_id"]]):
+        said = await desk.refusal("preview_generations", generation_ids=ids)
+        assert f"{made['generation_id']} can't be decoded: it is damaged or cut off" in said
 
 
 @pytest.mark.parametrize("frames", [0, 10])

@@ -4,6 +4,7 @@ The record of each module is searched when its tests have ended; here is what ot
 """
 
 import json
+from pathlib import Path
 
 
 def test_the_search_finds_what_it_is_looking_for(record, tmp_path) -> None:
@@ -40,6 +41,7 @@ def test_work_of_all_kinds_leaves_no_secret_behind(serve, world, record) -> None
     server.refusal("get_generation", generation_id="https://cdn.example.com/a.mp4?Expires=1&Signature=x")
     server.refusal("generate_image", prompt="a lake", style_ref="ftp://cdn.example.com/a.mp4?Expires=1&Signature=x")
     world.fault(method="GET", path="/media/", kind="status", status=403, detail=link, times=2)
+    Path(made["file_path"]).unlink()
     server.refusal("download_generation", generation_id=name, filename="denied")
     world.fault(method="GET", path="/media/", kind="redirect", detail="http://10.0.0.1/a.mp4?Expires=1&Signature=x")
     server.refusal("download_generation", generation_id=name, filename="led astray")

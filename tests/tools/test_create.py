@@ -36,7 +36,7 @@ async def test_a_video_from_text_alone_answers_with_the_finished_saved_clip(desk
         "created_at": IsStr(),
         "video_url": IsStr(regex=r"http://127\.0\.0\.1:8642/media/.+\.mp4\?.+"),
         "thumbnail_url": IsStr(),
-        "file_path": str(desk.folder / f"a-quiet-lake-at-dawn-{made['generation_id']}.mp4"),
+        "file_path": str(desk.folder / f"sandbox-a-quiet-lake-at-dawn-{made['generation_id']}.mp4"),
         "media": {"width": 320, "height": 180, "seconds": 5.0, "fps": 24.0, "codec": "h264", "sound": False},
         "charged": "yes",
         "estimated_cost_usd": 0.71,

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from anyio.abc import TaskGroup
 from ..errors import InvalidRequest, LumaServerError
 from ..models import Generation, Output
 from .layers import put_together
-from .links import BUFFER_BYTES, LinkFailed, Links, Renew, Say
+from .links import BUFFER_BYTES, Follow, LinkFailed, Links, Renew, Work
 from .local_files import HEAD_BYTES, media_type
 from .saved import ENDINGS, SIDECARS, chosen_stem, existing, free_name, own_stem, saved_files, unfinished
 
@@ -25,7 +27,8 @@ _MOST_CLIP_BYTES = 200 * 1024**2
 class Downloads:
     """The finished files of one server, saved in `folder`.
 
-    Links to `own_host` may be http: the API runs there. `renew` asks for a generation whose link has expired.
+    Links to `own_host` may be http: the API runs there. `renew` asks for a generation whose link has expired. What the
+    `sandbox` makes has that word in front of its name.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class Downloads:
         own_host: str | None,
         renew: Callable[[str], Awaitable[Generation]],
         tasks: TaskGroup,
+        *,
+        sandbox: bool,
     ) -> None:
-        self._folder, self._renew = folder, renew
+        self._folder, self._renew, self._prefix = folder, renew, "sandbox-" if sandbox else ""
         self._links = Links(http, own_host)
         self._tasks = tasks
         self._saving: dict[str, _Saving] = {}  # by name without ending: what is being saved under its own name
@@ -54,7 +59,7 @@ class Downloads:
         """Where a generation's file is, if it was saved under its own name."""
         return saved_files(self._folder, generation_id).get(generation_id, {}).get("")
 
-    def progress(self, generation_id: str) -> str | None:
+    def describe(self, generation_id: str) -> str | None:
         """How far the saving of a generation's file is, in words; None if it is not being saved."""
         return next((job.describe() for stem, job in self._saving.items() if generation_id in stem), None)
 
@@ -68,27 +73,33 @@ class Downloads:
         )
         return generation.replace(file_path=files.get(""), outputs=outputs or None)
 
-    async def save(self, generation: Generation, filename: str | None = None, say: Say = lambda _: None) -> Generation:
+    async def save(
+        self, generation: Generation, filename: str | None = None, follow: Follow = lambda _: None
+    ) -> Generation:
         """Save a completed generation, and say where; of several results each has a file of its own.
 
-        Without a `filename` the name ends in the generation's id, so that it is downloaded only once and the file can
-        stand for the generation. It goes on when nobody waits for it any longer. `say` is told how far it is.
+        The names end in the generation's id, so that each is downloaded only once and can stand for the generation;
+        with a `filename` there are copies under that name, and those are what it says. A download goes on when nobody
+        waits for it any longer; `follow` is told of it.
         """
-        stem = chosen_stem(filename) if filename else own_stem(generation)
-        save, renew = partial(self._save, once=not filename, say=say), partial(self._new_link, generation.generation_id)
+        chosen, stem = chosen_stem(filename) if filename else None, self._prefix + own_stem(generation)
+        with self._writable():
+            saved = await self._save_all(generation, stem, follow)
+            return await anyio.to_thread.run_sync(_copied, saved, stem, chosen) if chosen else saved
+
+    async def _save_all(self, generation: Generation, stem: str, follow: Follow) -> Generation:
+        renew = partial(self._new_link, generation.generation_id)
         if generation.outputs is None:
-            return generation.replace(file_path=str(await save(generation.url, stem, renew)))
+            return generation.replace(file_path=str(await self._save(generation.url, stem, renew, follow)))
         outputs: list[Output] = []
         for number, output in enumerate(generation.outputs, 1):
             label = re.sub(r"\W+", "-", output.label or "").strip("-")
             name = stem if output.url == generation.url else f"{stem}-{number:02}{label and '-'}{label}"
-            path = await save(output.url, name, partial(renew, number))
+            path = await self._save(output.url, name, partial(renew, number), follow)
             outputs.append(output.model_copy(update={"file_path": str(path)}))
         file_path = next((one.file_path for one in outputs if one.url == generation.url), None)
         if file_path is None and self._folder:
-            file_path = await anyio.to_thread.run_sync(
-                _write_whole, outputs, self._folder / f"{stem}-all", not filename
-            )
+            file_path = await anyio.to_thread.run_sync(_write_whole, outputs, self._folder / f"{stem}-all")
         return generation.replace(file_path=file_path, outputs=tuple(outputs))
 
     async def _new_link(self, generation_id: str | None, number: int | None = None) -> str | None:
@@ -96,47 +107,51 @@ class Downloads:
         generation = await self._renew(str(generation_id))
         return generation.outputs[number - 1].url if generation.outputs and number else generation.url
 
-    async def _save(self, url: str | None, stem: str, renew: Renew, *, once: bool, say: Say) -> Path:
+    async def _save(self, url: str | None, stem: str, renew: Renew, follow: Follow) -> Path:
         if self._folder is None:
             raise LumaServerError("LUMA_MCP_OUTPUT_DIR is not an absolute path. Correct it; until then use the link.")
         if url is None:
             raise LumaServerError("Luma gave no link to the file. Nothing is lost: call get_generation.")
         path = self._folder / stem
+        await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
+        if there := existing(path):
+            return there
+        if (job := self._saving.get(stem)) is None:
+            job = self._saving[stem] = _Saving()
+            self._tasks.start_soon(self._run, job, url, path, renew)
+        follow(job)
+        return await job.result()
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """What keeps a file from being written becomes an error."""
         try:
-            await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
-            if not once:
-                return await self._fetch(url, path, renew, say, once=False)
-            if there := existing(path):
-                return there
-            if (job := self._saving.get(stem)) is None:
-                job = self._saving[stem] = _Saving()
-                self._tasks.start_soon(self._run, job, url, path, renew)
-            say(lambda: job.describe())
-            return await job.result()
+            yield
         except OSError as error:
-            raise LumaServerError(
+            why = self.problem() or (
                 f"The file could not be written to {self._folder} ({error.strerror or type(error).__name__}). Free up "
-                "space or change the folder (LUMA_MCP_OUTPUT_DIR); until then use the link."
-            ) from error
+                "space or change the folder (LUMA_MCP_OUTPUT_DIR)."
+            )
+            raise LumaServerError(f"{why} Until then use the link.") from error
 
     async def _run(self, job: "_Saving", url: str, path: Path, renew: Renew) -> None:
         try:
-            job.path = await self._fetch(url, path, renew, job.say, once=True)
+            job.path = await self._fetch(url, path, renew, job.follow)
         except Exception as error:  # noqa: BLE001 - handed to the calls that wait, which raise it
             job.error = error
         finally:
             del self._saving[path.name]
             job.ended.set()
 
-    async def content(self, url: str, shown: str) -> bytes:
-        """What a link to a clip leads to; in errors it is called `shown`."""
+    async def content(self, url: str, shown: str, most_bytes: int = _MOST_CLIP_BYTES) -> bytes:
+        """What a link leads to; in errors it is called `shown`."""
         data = bytearray()
         try:
             async with self._links.open(url) as response:
                 async for chunk in response.aiter_bytes():
                     data += chunk
-                    if len(data) > _MOST_CLIP_BYTES:
-                        raise InvalidRequest(f"{shown} is larger than 200 MB. Use a shorter clip.")
+                    if len(data) > most_bytes:
+                        raise InvalidRequest(f"{shown} is larger than {most_bytes >> 20} MB. Use a smaller file.")
         except LinkFailed as error:
             raise LumaServerError(f"{shown} could not be downloaded ({error.why}). Check its link.") from error
         return bytes(data)
@@ -155,14 +170,11 @@ class Downloads:
             raise LumaServerError("Luma's link did not lead to a picture. Call get_generation for a new link.")
         return data, mime_type
 
-    async def _fetch(self, url: str, path: Path, renew: Renew, say: Say, *, once: bool) -> Path:
-        """Download a file to a path whose ending its content decides.
-
-        With `once` a file of that name is this one: another server may be saving it as well.
-        """
+    async def _fetch(self, url: str, path: Path, renew: Renew, follow: Follow) -> Path:
+        """Download a file to a path whose ending its content decides; another server may be doing the same."""
         with unfinished(path) as part:
             with await anyio.to_thread.run_sync(part.open, "x+b", BUFFER_BYTES) as file:
-                await self._links.fetch(url, file, renew, say)
+                await self._links.fetch(url, file, renew, follow)
                 file.seek(0)
                 head = file.read(HEAD_BYTES)
             beside = (ending for mark, ending in SIDECARS.items() if head.startswith(mark))
@@ -170,21 +182,29 @@ class Downloads:
             if ending is None:
                 raise LumaServerError("Luma's link did not lead to a video or image. get_generation gives a new one.")
             # Nothing is awaited from here on, so that no other call of this server takes the name.
-            return (existing(path) if once else None) or part.rename(free_name(path, ending))
+            return existing(path) or part.rename(free_name(path, ending))
 
 
 @dataclass
 class _Saving:
     """A file that is being saved, however many calls wait for it."""
 
-    describe: Callable[[], str] = lambda: "saving"
+    download: Work | None = None
     path: Path | None = None
     error: Exception | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
 
-    def say(self, describe: Callable[[], str]) -> None:
-        """Say from now on how far it is."""
-        self.describe = describe
+    def follow(self, download: Work) -> None:
+        """Report from now on how far this is."""
+        self.download = download
+
+    def describe(self) -> str:
+        """How far it is, in words."""
+        return self.download.describe() if self.download else "saving"
+
+    def progress(self) -> tuple[float, float] | None:
+        """How many bytes have arrived, and of how many."""
+        return self.download.progress() if self.download else None
 
     async def result(self) -> Path:
         """The file, once it is saved; raises what has kept it from being saved."""
@@ -194,9 +214,9 @@ class _Saving:
         return self.path
 
 
-def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
+def _write_whole(layers: list[Output], stem: Path) -> str | None:
     """The picture that layers make together, as a file; None where it can't be made. It blocks."""
-    if once and (there := existing(stem)):
+    if there := existing(stem):
         return str(there)
     if (picture := put_together(layers)) is None:
         return None
@@ -204,3 +224,21 @@ def _write_whole(layers: list[Output], stem: Path, once: bool) -> str | None:
         with part.open("xb") as file:
             file.write(picture)
         return str(part.rename(free_name(stem, "png")))
+
+
+def _copied(saved: Generation, stem: str, chosen: str) -> Generation:
+    """A saved generation with copies of its files, named as chosen in place of `stem`. It blocks."""
+
+    def copy(file_path: str | None) -> str | None:
+        if file_path is None:
+            return None
+        path = Path(file_path)
+        copied = path.with_name(chosen + path.stem.removeprefix(stem))
+        with unfinished(copied) as part:
+            shutil.copyfile(path, part)
+            return str(part.rename(free_name(copied, path.suffix[1:])))
+
+    paths = {saved.file_path, *(one.file_path for one in saved.outputs or ())}
+    copies = {file_path: copy(file_path) for file_path in paths}
+    outputs = [one.model_copy(update={"file_path": copies[one.file_path]}) for one in saved.outputs or ()]
+    return saved.replace(file_path=copies[saved.file_path], outputs=tuple(outputs) or None)

@@ -137,6 +137,8 @@ def spread(source: Path | bytes, shown: str, count: int, side: int) -> list[tupl
         for picture, at_s in _passing(container, wanted, 0.5 / clip.rate):
             picture.thumbnail((side, side))  # at once: eighty frames of their own size would fill the memory
             found.append((picture, at_s))
+        if not found:
+            raise refuse(f"{shown} can't be decoded: it is damaged or cut off", "Delete the file, then save it again.")
         return found
 
 

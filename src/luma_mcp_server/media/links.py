@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -15,6 +15,7 @@ from .references import is_public
 MB = 1024**2
 _MOST_BYTES = 2 * 1024**3
 _MOST_BREAKS = 3
+_MOST_REDIRECTS = 5
 
 BUFFER_BYTES = 256 * 1024
 """What is written to a disk at once: fast enough, and no other call waits long for it."""
@@ -22,8 +23,21 @@ BUFFER_BYTES = 256 * 1024
 _TURNS = 2
 """Turns of the loop that other calls get after each piece, or a ping would wait for ten pieces in a row."""
 
-Say = Callable[[Callable[[], str]], None]
 Renew = Callable[[], Awaitable[str | None]]
+
+
+class Work(Protocol):
+    """Something that takes its time."""
+
+    def describe(self) -> str:
+        """How far it is, in words."""
+
+    def progress(self) -> tuple[float, float] | None:
+        """How much is done, and of how much, where that is known."""
+
+
+Follow = Callable[[Work], None]
+"""Is told what to report the progress of."""
 
 
 class LinkFailed(LumaServerError):
@@ -52,28 +66,42 @@ class Links:
     async def open(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.Response]:
         """What a link leads to; `LinkFailed` if that is nothing, or elsewhere than on public https."""
         try:
-            async with self._http().stream("GET", url, headers=headers, follow_redirects=True) as response:
-                hops = [hop.url for hop in (*response.history, response)]
-                if not all(
-                    hop.host == self._own_host or (hop.scheme == "https" and is_public(hop.host)) for hop in hops
-                ):
-                    raise LinkFailed("it leads to an address that is not public https")
+            response = await self._followed(url, headers)
+            try:
                 if not response.is_success:
                     raise LinkFailed(f"HTTP {response.status_code}", response.status_code)
                 yield response
+            finally:
+                await response.aclose()
         except httpx.TransportError as error:
             raise _Broken(type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LinkFailed(type(error).__name__) from error
 
-    async def fetch(self, url: str, file: BinaryIO, renew: Renew, say: Say) -> None:
-        """Write what a link leads to into a new file that is buffered well, and `say` how far that is.
+    async def _followed(self, url: str, headers: dict[str, str] | None) -> httpx.Response:
+        """The answer at the end of all redirects; each address is looked at before anything is sent there."""
+        http = self._http()
+        request: httpx.Request | None = http.build_request("GET", url, headers=headers)
+        for _ in range(_MOST_REDIRECTS + 1):
+            if request is None:
+                break
+            to = request.url
+            if to.host != self._own_host and not (to.scheme == "https" and is_public(to.host)):
+                raise LinkFailed("it leads to an address that is not public https")
+            response = await http.send(request, stream=True, follow_redirects=False)
+            if (request := response.next_request) is None:
+                return response
+            await response.aclose()
+        raise LinkFailed("it is redirected too often")
+
+    async def fetch(self, url: str, file: BinaryIO, renew: Renew, follow: Follow) -> None:
+        """Write what a link leads to into a new file that is buffered well; `follow` is told of it.
 
         A broken connection is taken up where it broke, until it breaks three times in a row without a byte more. A link
         that has expired is renewed once.
         """
         download, renewed, breaks = _Download(file), False, 0
-        say(download.progress)
+        follow(download)
         while True:
             before = download.most
             try:
@@ -109,8 +137,12 @@ class _Download:
                 headers["If-Range"] = self._etag
         return headers
 
-    def progress(self) -> str:
-        """How much has arrived, in words."""
+    def progress(self) -> tuple[float, float] | None:
+        """How many bytes have arrived, and of how many."""
+        return (self._arrived, self._length) if self._length else None
+
+    def describe(self) -> str:
+        """The same in words."""
         whole = f" of {self._length / MB:.0f}" if self._length else ""
         return f"saving, {self._arrived / MB:.0f}{whole} MB" if self._arrived else "saving"
 

@@ -28,9 +28,9 @@ SIDECARS = {b"v/1\x01": "exr", b"PK\x03\x04": "zip"}
 _SAVED_ENDINGS = (*ENDINGS.values(), *SIDECARS.values())
 
 _FORBIDDEN = re.compile(
-    r'[\x00-\x1f\x7f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]'
+    r'[\x00-\x1f\x7f<>:"/\\|?*\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
     r"|^$|^[. ]|[. ]$"
-    r"|^(con|prn|aux|nul|com[1-9]|lpt[1-9])(\.|$)",  # Windows keeps these for devices
+    r"|^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³])(\.|$)",  # Windows keeps these for devices
     re.IGNORECASE,
 )
 
@@ -44,6 +44,11 @@ def chosen_stem(filename: str) -> str:
         raise InvalidRequest(
             "filename must be a plain file name of at most 200 bytes, without folders or special characters. Nothing "
             "was saved. Choose another name; the folder is LUMA_MCP_OUTPUT_DIR."
+        )
+    if SAVED_NAME.fullmatch(f"{stem}.mp4"):
+        raise InvalidRequest(
+            "filename must not end in a generation's id: the file would stand for that generation. Nothing was saved. "
+            "Choose another name."
         )
     return stem
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.mcpserver import Context
@@ -14,6 +14,9 @@ from ..errors import JournalUnusable, LumaServerError
 from ..models import REQUESTS
 from ..poller import TICK_S, progress
 from .services import Services
+
+if TYPE_CHECKING:
+    from ..media.links import Work
 
 ToolContext = Context[Services, Any]
 
@@ -56,7 +59,7 @@ class Call:
     _uncounted_s: float = 0.0
     _expected_s: float | None = None
     _describe: Callable[[], str] | None = None
-    _measure: Callable[[], tuple[float, float]] | None = None
+    _work: "Work | None" = None
 
     @property
     def answer_until(self) -> float:
@@ -69,20 +72,21 @@ class Call:
         if first:
             self.services.tasks.start_soon(self._report)
 
-    def measure(self, progress: Callable[[], tuple[float, float]]) -> None:
-        """Report from now on how much of a work is done, and the whole of it, in place of the time."""
-        self._measure = progress
+    def follow(self, work: "Work") -> None:
+        """Report from now on how much of some work is done, in place of the time where that is known."""
+        self.say(work.describe)
+        self._work = work
 
     async def _report(self) -> None:
-        last, before = -1.0, 0.0
+        last, offset, followed = -1.0, 0.0, None
         with self.reporting:
             while self._describe:
-                if self._measure:
-                    done, whole = self._measure()
-                    report: tuple[float, float | None, str] = before + done, before + whole, self._describe()
-                else:
-                    before = round(anyio.current_time() - self.started, 1)
-                    report = progress(before, self._expected_s, self._describe())
+                if self._work is not followed:
+                    followed, offset = self._work, max(last, 0.0)
+                elapsed = round(anyio.current_time() - self.started, 1)
+                report = progress(elapsed, self._expected_s, self._describe())
+                if followed and (measured := followed.progress()):
+                    report = offset + measured[0], offset + measured[1], self._describe()
                 if report[0] > last:  # the protocol wants progress to grow
                     await self.ctx.report_progress(*report)
                     last = report[0]

@@ -64,7 +64,8 @@ async def join_videos(
     if job is None:
         folder = settings.output_dir
         assert folder
-        path = folder / (chosen_stem(filename) if filename else f"film-{services.now().astimezone():%Y%m%d-%H%M%S}")
+        own_name = f"{'sandbox-' if settings.sandbox else ''}film-{services.now().astimezone():%Y%m%d-%H%M%S}"
+        path = folder / (chosen_stem(filename) if filename else own_name)
         call.say("looking at the clips")
         paths = await _clips(call, sources)
         sound = await _file(call, audio, "audio") if audio else None
@@ -77,8 +78,7 @@ async def join_videos(
         planned = await anyio.to_thread.run_sync(plan, abandon_on_cancel=True)
         planned.check()
         job = services.films.start(wanted, planned, path)
-    call.say(job.describe)
-    call.measure(job.progress)
+    call.follow(job)
     await services.films.wait(wanted, job, until=call.wait_until)
     return _shown(job, sandbox=settings.sandbox)
 

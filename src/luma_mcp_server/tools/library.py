@@ -2,10 +2,9 @@
 
 import base64
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 import anyio.to_thread
@@ -22,6 +21,9 @@ from .results import present, unknown_result, wait_for
 from .services import Services
 from .sources import resolve_id
 from .waiting import refresh, save, wait, with_facts
+
+if TYPE_CHECKING:
+    from ..media.links import Follow
 
 GenerationId = Annotated[str, Field(description="Its id or link")]
 
@@ -58,7 +60,8 @@ async def wait_for_generations(
     names = list(dict.fromkeys(text.strip() for text in generation_ids))
     found: dict[str, Generation] = {}
     failed: dict[str, LumaServerError] = {}
-    say = call.say if len(names) == 1 else lambda _: None  # of several, how many have finished says more
+    # Of several, how many have finished says more than how far a download is.
+    follow_download: Follow = call.follow if len(names) == 1 else lambda _: None
 
     def progress() -> str:
         finished = sum(one.finished for one in found.values())
@@ -66,7 +69,7 @@ async def wait_for_generations(
 
     async def follow(number: int, name: str) -> None:
         try:
-            found[name] = await _follow(call, name, f"generation_ids[{number}]", say)
+            found[name] = await _follow(call, name, f"generation_ids[{number}]", follow_download)
         except LumaServerError as error:  # one bad id must not end the wait for the others
             failed[name] = error
 
@@ -113,12 +116,12 @@ def _state_of(error: LumaServerError) -> str:
     return "not found" if isinstance(error, NotFound) else "unknown"
 
 
-async def _follow(call: Call, name: str, parameter: str, say: Callable[[Callable[[], str]], None]) -> Generation:
+async def _follow(call: Call, name: str, parameter: str, follow: "Follow") -> Generation:
     found = await _find(call, name, parameter, call.answer_until)
     if isinstance(found, Generation):
         return found
     usual = await call.expect(found)
-    generation = await save(call, await wait(call, found), call.answer_until, say)
+    generation = await save(call, await wait(call, found), call.answer_until, follow)
     return generation.replace(expected_s=round(usual)) if usual and not generation.finished else generation
 
 
@@ -287,13 +290,11 @@ async def download_generation(
     call.say("saving")
     saved = None
     with anyio.CancelScope(deadline=call.limit):
-        saved = await services.downloads.save(generation, filename, call.say)
+        saved = await services.downloads.save(generation, filename, call.follow)
     if saved is None:
-        goes_on = "It goes on: call again."
-        if filename:
-            goes_on = "It was given up: without a filename it would go on in the server."
         raise LumaServerError(
-            f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S). {goes_on}"
+            f"The download did not end within {services.settings.wait_s:.0f} s (LUMA_MCP_WAIT_S). It goes on: call "
+            "again."
         )
     name = Path(saved.file_path or "").name
     renamed = bool(filename and name) and filename not in (name, name.rpartition(".")[0])
@@ -374,16 +375,12 @@ async def _row_of(call: Call, generation: Generation, number: int, frames: int, 
 async def media_of(call: Call, generation_id: str, most_bytes: int) -> bytes:
     """The saved file of a completed generation, or what its link leads to."""
     made = call.services.downloads.find(await completed(call, generation_id))
-    if made.file_path:
-        path = anyio.Path(made.file_path)
-        size = (await path.stat()).st_size
-        data = b"" if size > most_bytes else await path.read_bytes()
-    else:
-        data = await call.services.downloads.content(made.url or "", generation_id)
-        size = len(data)
-    if size > most_bytes:
+    if made.file_path is None:
+        return await call.services.downloads.content(made.url or "", generation_id, most_bytes)
+    path = anyio.Path(made.file_path)
+    if (size := (await path.stat()).st_size) > most_bytes:
         raise LumaServerError(f"The file is {size >> 20} MB; this resource serves {most_bytes >> 20} MB. Use its link.")
-    return data
+    return await path.read_bytes()
 
 
 async def completed(call: Call, text: str, parameter: str = "generation_id") -> Generation:

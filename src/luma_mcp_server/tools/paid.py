@@ -247,7 +247,7 @@ async def _outcome(call: Call, result: PurchaseResult, warnings: tuple[str, ...]
         services.purchases.unsaved.discard(purchase.id)
         raise failed(generation)
     call.say("saving")
-    generation = await save(call, generation, call.wait_until, call.say)
+    generation = await save(call, generation, call.wait_until, call.follow)
     if all(one.file_path for one in generation.outputs or (generation,)):
         services.purchases.unsaved.discard(purchase.id)
     expected = round(usual) if usual and not generation.finished else None

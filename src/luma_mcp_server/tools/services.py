@@ -137,7 +137,14 @@ class Services:
         """Finished files on their way to disk."""
         from ..media.downloads import Downloads
 
-        return Downloads(lambda: self.http, self.settings.output_dir, self.own_host, self.purchases.get, self.tasks)
+        return Downloads(
+            lambda: self.http,
+            self.settings.output_dir,
+            self.own_host,
+            self.purchases.get,
+            self.tasks,
+            sandbox=self.settings.sandbox,
+        )
 
     @cached_property
     def films(self) -> "Films":

@@ -89,7 +89,7 @@ async def _get(ctx: Request, params: TaskParams) -> HandlerResult:
     if not waited.finished:
         return _task(params.taskId, made, ctx) | {"resultType": "complete"}
     for one in made:
-        if one.state == "completed" and (saving := downloads.progress(str(one.generation_id))):
+        if one.state == "completed" and (saving := downloads.describe(str(one.generation_id))):
             return _state(params.taskId, saving, made, ctx) | {"resultType": "complete"}
     if several:
         return _ended(params.taskId, success(waited), made, ctx)

@@ -1,8 +1,9 @@
 """Waiting for a generation as long as a call may, and saving its file."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,9 @@ from ..purchases.purchase import Purchase
 from .call import Call
 from .results import is_overdue
 from .services import Services
+
+if TYPE_CHECKING:
+    from ..media.links import Follow
 
 
 async def wait(
@@ -58,9 +62,7 @@ async def refresh(services: Services, purchases: Iterable[Purchase]) -> None:
                     tasks.start_soon(ask, purchase.generation_id)
 
 
-async def save(
-    call: Call, generation: Generation, until: float, say: Callable[[Callable[[], str]], None]
-) -> Generation:
+async def save(call: Call, generation: Generation, until: float, follow: "Follow") -> Generation:
     """The generation with its file, saved by a point of the loop's clock; a failure becomes a warning."""
     settings, downloads = call.services.settings, call.services.downloads
     if not settings.save or generation.state != "completed":
@@ -72,7 +74,7 @@ async def save(
         return _warned(generation, f"{wrong} Until then no file is saved.")
     with anyio.CancelScope(deadline=until):
         try:
-            found, warning = await downloads.save(generation, say=say), ""
+            found, warning = await downloads.save(generation, follow=follow), ""
         except LumaServerError as error:
             warning = str(error)
         except Exception as error:  # noqa: BLE001 - a paid job's id must reach the caller, whatever fails here
