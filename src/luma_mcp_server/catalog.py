@@ -160,6 +160,8 @@ def choose_model(
     model = asked.strip().lower()
     made, api = _family(model)
     if made != kind or api is None or len(model) > 60:
+        close = difflib.get_close_matches(model[:60], known, 1, 0.6)
+        use = f"Did you mean {close[0]}?" if close else use
         raise refuse(f"{model[:60]!r} is not {'an' if kind == 'image' else 'a'} {kind} model", use)
     if api not in apis:
         name = "Agents" if api == "agents" else "Dream Machine"
@@ -366,7 +368,7 @@ def descriptions(tool: str, apis: Collection[str]) -> dict[str, str]:
             words["image_refs"] = "Up to 9 ids, URLs or paths"
         if tool == "generate_video":
             words |= {
-                "start_image": "Image or video: id, URL or absolute path. A video means its last frame, or #at=1.5 s",
+                "start_image": "Image or video: id, URL, path. A video means its last frame, or that at #at=1.5",
                 "end_image": "Same as start_image; a video means its first frame",
                 "loop": "Seamless; ray-3.2: 5s, no end_image",
                 "duration": "10s costs 3x",

@@ -39,7 +39,7 @@ def next_gap(elapsed: float, failures: int = 0, retry_after: float | None = None
 def progress(elapsed: float, expected: float | None, what: str) -> tuple[float, float | None, str]:
     """Progress, total and message of one report; no total is given once the `expected` seconds are over."""
     if expected is not None and elapsed < expected:
-        return elapsed, expected, f"{what}, {elapsed:.0f} s of about {expected:.0f} s"
+        return elapsed, round(expected, 1), f"{what}, {elapsed:.0f} s of about {expected:.0f} s"
     late = "" if expected is None else ": longer than usual"
     return elapsed, None, f"{what}, {elapsed:.0f} s so far{late}"
 

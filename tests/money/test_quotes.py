@@ -101,13 +101,17 @@ async def test_the_budget_and_the_user_s_limit_are_looked_at(open_desk) -> None:
         quote = await desk.call("generate_video", **large)
         assert (quote["allowed"], quote["asks_user"], quote["budget_left_usd"]) == (True, True, 3.0)
         await desk.video()
-        assert (await desk.call("generate_video", **large))["allowed"] is False
+        quote = await desk.call("generate_video", **large)
+        assert quote["allowed"] is False
+        assert "This counts as $2.87, but only $2.29 is left of the budget of $3.00" in quote["warnings"][0]
     async with open_desk(LUMA_MCP_CONFIRM_USD="2") as desk:
         quote = await desk.call("generate_video", **large)
         assert (quote["allowed"], quote["asks_user"]) == (False, False)
+        assert "costs about $2.87, more than LUMA_MCP_CONFIRM_USD ($2.00) allows" in quote["warnings"][0]
     async with open_desk(LUMA_MCP_BUDGET_USD="off") as desk:
         quote = await desk.call("generate_video", **large)
         assert (quote["allowed"], "budget_left_usd" in quote) == (True, False)
+        assert quote["warnings"] == ["Above $2.00, but this client can't ask you: it buys unasked."]
 
 
 async def test_what_would_be_reused_costs_nothing(desk) -> None:

@@ -128,6 +128,11 @@ EDIT = {"prompt": "a lake", "source": CLIP, "mode": "flex_1"}
         ("generate_image", {"image_refs": [URL] * 10}, "at most 9 reference images"),
         ("modify_image", {"source": URL, "image_refs": [URL] * 9}, "at most 8 reference images"),
         ("generate_video", {"start_image": "red.png"}, "is a file name without its folder"),
+        (
+            "generate_video",
+            {"start_image": "pics/red.png"},
+            "neither a generation id nor an absolute path or https URL",
+        ),
     ],
 )
 async def test_what_is_documented_as_refused_is_refused_in_a_sentence_and_nothing_is_sent(

@@ -80,6 +80,11 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         ("generate_image", {"prompt": "a lake", "aspect_ratio": "3:2"}, "Use aspect_ratio=4:3 ($0.0150)"),
         ("generate_video", {"prompt": "a lake", "model": "sora"}, "Use model=ray-2 or ray-flash-2"),
         ("generate_video", {"prompt": "a lake", "model": "photon-1"}, "is not a video model"),
+        (
+            "generate_video",
+            {"prompt": "a lake", "model": "ray2"},
+            "'ray2' is not a video model. Nothing was sent. Did you",
+        ),
         ("generate_image", {"prompt": "a lake", "model": "uni-1"}, "uni-1 needs a key for Luma's Agents API"),
         ("generate_image", {"prompt": "a lake", "image_refs": [URL] * 9}, "at most 8 images"),
         ("generate_image", {"prompt": "a lake", "character_refs": [URL] * 5}, "at most 4 images"),

@@ -217,13 +217,13 @@ def check(request: Request) -> None:
             )
     match request:
         case models.UpscaleRequest() | models.AudioRequest() if request.source.api != "dream_machine":
-            upscales = isinstance(request, models.UpscaleRequest)
-            does = "upscales" if upscales else "adds sound to"
+            does, instead = "adds sound only to", "Or lay a sound track over it for free: join_videos(audio=…)."
+            if isinstance(request, models.UpscaleRequest):
+                does, instead = "upscales only", "Or make it again with resolution=1080p."
             raise refuse(
-                f"Luma {does} only clips made by ray-2 and ray-flash-2, and this one was made by "
+                f"Luma {does} clips made by ray-2 and ray-flash-2, and this one was made by "
                 f"{request.source.model or 'another model'}",
-                "Making the clip again with one of them costs as much as a new clip."
-                + (" Or make it again with resolution=1080p." if upscales else ""),
+                f"Making the clip again with one of them costs as much as a new clip. {instead}",
             )
         case models.ModifyVideoRequest() | models.ReframeRequest() if request.resolution:
             raise refuse(

@@ -86,7 +86,7 @@ def parse_reference(
         )
     if media and paths and guess_type(value) and "/" not in value:
         raise refuse(f"{parameter} is a file name without its folder", "Give the file's absolute path.")
-    _check_url(value, parameter, own_host)
+    _check_url(value, parameter, own_host, "absolute path or " if media and paths else "")
     return Media(url=value)
 
 
@@ -123,7 +123,7 @@ def guess_type(url: str) -> MediaType | None:
     return "video" if ending in VIDEO_ENDINGS else "image" if ending in IMAGE_ENDINGS else None
 
 
-def _check_url(url: str, parameter: str, own_host: str | None) -> None:
+def _check_url(url: str, parameter: str, own_host: str | None, also: str) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -131,7 +131,8 @@ def _check_url(url: str, parameter: str, own_host: str | None) -> None:
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"\s", url):
         raise refuse(
-            f"{parameter} is neither a generation id nor an https URL", "list_generations shows ids (36 characters)."
+            f"{parameter} is neither a generation id nor an {also}https URL",
+            "list_generations shows ids (36 characters).",
         )
     if host != own_host and not is_public(host):
         raise refuse(

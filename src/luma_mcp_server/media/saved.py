@@ -56,7 +56,8 @@ def chosen_stem(filename: str) -> str:
 def own_stem(generation: Generation) -> str:
     """The name that a file has by itself: the start of the prompt, and the id."""
     words = re.sub(r"[^\w]+", "-", (generation.prompt or "").lower())[:40].strip("-_")
-    return f"{words or generation.type or 'generation'}-{generation.generation_id}"
+    what = (generation.operation or generation.type or "generation").replace("_", "-")
+    return f"{words or what}-{generation.generation_id}"
 
 
 def saved_files(folder: Path | None, generation_id: str = "") -> dict[str, dict[str, Path]]:

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import anyio.to_thread
 
 from ..errors import JournalUnusable, LumaServerError
-from ..models import Api, Generation, dollars, plain_url
-from .purchase import DAY_S, Purchase
+from ..models import Api, Generation, plain_url
+from .purchase import DAY_S, Purchase, over_budget
 
 T = TypeVar("T")
 
@@ -269,12 +269,7 @@ class Journal:
     def _check_budget(self, db: sqlite3.Connection, max_usd: float, now: datetime) -> None:
         left = self._left(db, now)
         if left is not None and max_usd > left + 1e-9:
-            raise LumaServerError(
-                f"This counts as {dollars(max_usd)}, but only {dollars(left)} is left of the budget of "
-                f"{dollars(self.budget_usd or 0.0)} in 24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. "
-                "Tell the user, who can raise that variable and restart this server, or wait; get_account shows the "
-                "spending."
-            )
+            raise LumaServerError(over_budget(max_usd, left, self.budget_usd or 0.0))
 
     async def _all(self, where: str, *values: Any) -> list[Purchase]:
         return await self._read(lambda db: _select(db, where, *values))

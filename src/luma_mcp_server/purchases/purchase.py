@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from ..models import PURCHASE_PREFIX, REQUESTS, Api, Generation, Media, Request, VideoRequest, makes, media_in, rounded
+from ..models import (
+    PURCHASE_PREFIX,
+    REQUESTS,
+    Api,
+    Generation,
+    Media,
+    Request,
+    VideoRequest,
+    dollars,
+    makes,
+    media_in,
+    rounded,
+)
 from .idempotency import idempotency_key, redacted
 
 DAY_S = 24 * 3600.0
@@ -187,6 +199,15 @@ class Purchase:
             arguments=self.arguments,
             **{name: value for name, value in said.items() if not getattr(generation, name)},
         )
+
+
+def over_budget(max_usd: float, left_usd: float, budget_usd: float) -> str:
+    """What to say of a purchase that would exceed the budget."""
+    return (
+        f"This counts as {dollars(max_usd)}, but only {dollars(left_usd)} is left of the budget of "
+        f"{dollars(budget_usd)} in 24 hours (LUMA_MCP_BUDGET_USD). Nothing was sent or charged. Tell the user, who can "
+        "raise that variable and restart this server, or wait; get_account shows the spending."
+    )
 
 
 _PARAMETERS: dict[str, dict[str, str | None]] = {

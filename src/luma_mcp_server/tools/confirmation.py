@@ -57,6 +57,21 @@ def can_ask(call: Call) -> bool:
     return can is not None and (can.form is not None or can.url is None)
 
 
+def cannot_ask(call: Call, usd: float, what: str, assumed: str | None) -> str:
+    """The refusal of a price in US dollars that needs a yes which nobody can be asked for."""
+    limit = models.dollars(call.services.settings.confirm_usd or 0.0)
+    return (
+        f"{_costs(usd, what, assumed)}, more than LUMA_MCP_CONFIRM_USD ({limit}) allows without the user's yes, and "
+        "this client can't ask the user. Nothing was bought. Make a cheaper call (list_models has the prices), or tell "
+        "the user to raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
+    )
+
+
+def _costs(usd: float, what: str, assumed: str | None) -> str:
+    price = models.dollars(usd)
+    return f"{what} counts as {price} ({assumed})" if assumed else f"{what} costs about {price}"
+
+
 async def confirm_price(call: Call, usd: float, what: str, assumed: str | None) -> None:
     """Return if a price in US dollars needs no yes, or has the user's; the time to answer counts for no deadline.
 
@@ -75,16 +90,10 @@ async def confirm_price(call: Call, usd: float, what: str, assumed: str | None) 
     ctx, settings = call.ctx, call.services.settings
     if not above_limit(call, usd):
         return
-    price = models.dollars(usd)
-    costs = f"{what} counts as {price} ({assumed})" if assumed else f"{what} costs about {price}"
-    cannot_ask = LumaServerError(
-        f"{costs}, more than LUMA_MCP_CONFIRM_USD ({models.dollars(settings.confirm_usd or 0.0)}) allows without the "
-        "user's yes, and this client can't ask the user. Nothing was bought. Make a cheaper call (list_models has the "
-        "prices), or tell the user to raise LUMA_MCP_CONFIRM_USD in this server's settings and restart it."
-    )
+    costs = _costs(usd, what, assumed)
     if not can_ask(call):
         if settings.confirm_is_cap:
-            raise cannot_ask
+            raise LumaServerError(cannot_ask(call, usd, what, assumed))
         return
     question = ElicitRequestFormParams(message=f"{costs}. Go on?", requested_schema=_FORM)
     if (ctx.protocol_version or "") >= MODERN:
@@ -101,7 +110,7 @@ async def confirm_price(call: Call, usd: float, what: str, assumed: str | None) 
                 # `ctx.elicit` would not tell a yes without content from one with content that does not fit.
                 answer = await ctx.session.elicit_form(question.message, question.requested_schema, ctx.request_id)
         except (MCPError, ValueError) as error:  # ValueError: what came is no answer in the protocol's terms
-            raise cannot_ask from error
+            raise LumaServerError(cannot_ask(call, usd, what, assumed)) from error
     if no := _not_agreed(answer):
         raise LumaServerError(
             f"{costs}, and the user {no}. Nothing was bought. Do not call again unless the user asks for it."

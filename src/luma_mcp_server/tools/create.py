@@ -35,7 +35,7 @@ async def generate_video(
     end_image: Image = None,
     keyframes: Annotated[
         list[str] | None,
-        Field(description="Up to 64 images, each with its time: URL#at=1.5 (seconds)", max_length=64),
+        Field(description="Up to 64 ids, URLs or paths, each with its second: …#at=1.5", max_length=64),
     ] = None,
     aspect_ratio: Annotated[models.AspectRatio | None, Field(description="Default: the image's, else 16:9")] = None,
     resolution: Annotated[models.Resolution, Field(description="Higher costs more")] = "720p",

@@ -362,7 +362,8 @@ def _still(generation: Generation) -> str | None:
 async def _row_of(call: Call, generation: Generation, number: int, frames: int, side: int) -> Row:
     """A generation in a contact sheet."""
     downloads, name = call.services.downloads, str(generation.generation_id)
-    label = f"{number}  {generation.prompt or name}"[:90]
+    what = generation.prompt or f"{(generation.operation or 'generation').replace('_', ' ')} {name}"
+    label = f"{number}  {', '.join(filter(None, (generation.model, generation.resolution)))}: {what}"[:90]
     if generation.type != "video":
         data, _ = await downloads.picture(_still(generation))
         return Row(label, [(await anyio.to_thread.run_sync(read_picture, data), "")])

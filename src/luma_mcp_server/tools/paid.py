@@ -23,9 +23,9 @@ from ..poller import first_gap
 from ..pricing import assumed, estimate, upper_bound
 from ..purchases import PurchaseResult
 from ..purchases.idempotency import normalized
-from ..purchases.purchase import Purchase
+from ..purchases.purchase import Purchase, over_budget
 from .call import ANSWER_S, Call
-from .confirmation import above_limit, can_ask, confirm_price, describe
+from .confirmation import above_limit, can_ask, cannot_ask, confirm_price, describe
 from .keeping import start_keeping
 from .results import is_overdue, label, next_take, present, unknown_result
 from .services import Services
@@ -184,7 +184,14 @@ async def _quote(
         warnings = (*warnings, await _bought_before(services, earlier.purchase)) if known else said.warnings or ()
     elif why is None and price is not None and counts > price:
         why = "It counts at the largest size that Luma makes"
-    asks = above_limit(call, counts if price is None else price)
+    costs = counts if price is None else price
+    asks = above_limit(call, costs)
+    if left is not None and counts > left:
+        warnings = (*warnings, over_budget(counts, left, settings.budget_usd or 0.0))
+    if asks and not can_ask(call):
+        unasked = f"Above {dollars(settings.confirm_usd or 0.0)}, but this client can't ask you: it buys unasked."
+        refusal = cannot_ask(call, costs, describe(request), why)
+        warnings = (*warnings, refusal if settings.confirm_is_cap else unasked)
     fields: dict[str, Any] = {
         name: getattr(request, name, None) for name in ("model", "aspect_ratio", "resolution", "duration")
     }
@@ -283,7 +290,7 @@ async def _bought_before(services: Services, purchase: Purchase) -> str:
     ago = f"{age:.0f} s" if age < 120 else f"{age / 60:.0f} min"
     take = await next_take(services, purchase)
     return (
-        f"An earlier call bought this {ago} ago: nothing was charged for this one. For another version call again with "
+        f"An earlier call bought this {ago} ago: the same call costs nothing. For another version call again with "
         f"take={take}."
     )
 
