@@ -161,7 +161,7 @@ def test_the_last_page_has_no_more_button(page: Page) -> None:
 def test_a_card_says_prompt_model_size_price_state_buyer_and_file(page: Page, shelf: Shelf) -> None:
     text = card(page, 8).inner_text()
 
-    for part in ("shot 8", "ray-3.2 · 16:9 · 720p · 5s · $0.30", "completed", "ana", shelf.file_of(8).name):
+    for part in ("shot 8", "ray-3.2 · 16:9 · 720p · 5s · take 18 · $0.30", "completed", "ana", shelf.file_of(8).name):
         assert part in text
 
 

@@ -255,6 +255,16 @@ def test_a_job_that_is_answered_with_a_task_is_followed_like_any_other(player: P
     assert player.shown()
 
 
+def test_a_task_that_waits_for_several_jobs_has_a_card_for_each(player: Player) -> None:
+    made = [player.make(prompt)["structuredContent"]["generation_id"] for prompt in ("a glacier", "a geyser")]
+    player.open(
+        {"resultType": "task", "taskId": f"wait:{','.join(made)}", "status": "working", "statusMessage": "0 of 2"}
+    )
+
+    expect(player.frame.locator(".badge")).to_have_text(["completed", "completed"], timeout=20_000)
+    expect(player.frame.locator(".prompt")).to_have_text(["a geyser", "a glacier"])
+
+
 def test_a_job_made_of_a_local_file_is_not_offered_again(player: Player) -> None:
     made = player.make("a valley")
     made["structuredContent"]["arguments"]["start_image"] = "a local file (image/png)"

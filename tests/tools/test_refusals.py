@@ -83,7 +83,7 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
         (
             "generate_video",
             {"prompt": "a lake", "model": "ray2"},
-            "'ray2' is not a video model. Nothing was sent. Did you",
+            "is not a video model. Nothing was sent. Did you mean ray-2?",
         ),
         ("generate_image", {"prompt": "a lake", "model": "uni-1"}, "uni-1 needs a key for Luma's Agents API"),
         ("generate_image", {"prompt": "a lake", "image_refs": [URL] * 9}, "at most 8 images"),

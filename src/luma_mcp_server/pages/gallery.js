@@ -16,7 +16,7 @@ let turn = 0; // counts the changes of the filters: a late answer to earlier one
 
 const when = (generation, format = longDate) => format.format(new Date(generation.created_at));
 const named = (day) => dayOnly.format(new Date(day));
-const seconds = (count) => `${Math.round(count)} s`;
+const seconds = (count) => (count < 120 ? `${Math.round(count)} s` : `${Math.round(count / 60)} min`);
 const address = (generation, number) => `file/${encodeURIComponent(generation.id)}/${number}`;
 const title = (generation) => generation.prompt || (generation.operation || "generation").replaceAll("_", " ");
 

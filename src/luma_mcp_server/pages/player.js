@@ -66,7 +66,7 @@ function valueOf(result) {
 
 async function call(name, input) {
   const result = await request("tools/call", { name, arguments: input });
-  return result.taskId ? ofTask(result) : valueOf(result);
+  return result.taskId ? ofTask(result)[0] : valueOf(result);
 }
 
 // ---- What is shown: a card for each generation.
@@ -78,14 +78,15 @@ function nameOf(generation) {
   return generation.generation_id ?? generation.request_id;
 }
 
-/** A job that is answered with a task, as what it is: one to ask about. */
+/** The jobs that a task waits for, each as one to ask about. */
 function ofTask({ taskId, statusMessage }) {
-  return { generation_id: taskId, state: "queued", warnings: [statusMessage], next_step: "wait_for_generations" };
+  const unfinished = { state: "queued", warnings: [statusMessage], next_step: "wait_for_generations" };
+  return taskId.replace(/^wait:/, "").split(",").map((name) => ({ generation_id: name, ...unfinished }));
 }
 
 function receive(result) {
   try {
-    const value = result.taskId ? ofTask(result) : valueOf(result);
+    const value = result.taskId ? { generations: ofTask(result) } : valueOf(result);
     const made = value.generations ?? (value.state ? [value] : []);
     say(made.length || !value.dry_run ? "" : `Price: ${priceOf(value)} Nothing was bought.`);
     made.forEach(show);
@@ -342,9 +343,10 @@ async function offer(card, tool, input, words) {
     const limited = typeof quote.budget_left_usd === "number" && !exists;
     const left = limited ? ` ${dollars(quote.budget_left_usd)} left in your budget.` : "";
     const refused = quote.allowed ? "" : " This is over your budget or price limit.";
+    const free = quote.sandbox && !exists ? " In the sandbox nothing is charged." : "";
     const offered = exists ? "Show it" : `Buy for ${dollars(quote.estimated_cost_usd ?? quote.counts_usd)}`;
     const go = quote.allowed ? () => buy(card, tool, input) : null;
-    ask(card, [make("p", {}, `${words} ${price}${left}${refused}`)], offered, go);
+    ask(card, [make("p", {}, `${words} ${price}${left}${free}${refused}`)], offered, go);
   } catch (error) {
     ask(card, [make("p", {}, error.message)]);
   }

@@ -18,11 +18,12 @@ function dollars(usd) {
   return `$${usd >= 0.1 || finer === `${cents}00` ? cents : finer}`;
 }
 
-/** What stands below a prompt: model, size, length, price. */
+/** What stands below a prompt: model, size, length, take, price. */
 function facts(generation) {
-  const { model, aspect_ratio, resolution, duration, estimated_cost_usd: usd } = generation;
+  const { model, aspect_ratio, resolution, duration, estimated_cost_usd: usd, arguments: given } = generation;
+  const take = given?.take > 1 && `take ${given.take}`;
   const price = typeof usd === "number" && dollars(usd);
-  return [model, aspect_ratio, resolution, duration, price].filter(Boolean).join(" · ");
+  return [model, aspect_ratio, resolution, duration, take, price].filter(Boolean).join(" · ");
 }
 
 function badge(state) {
@@ -36,6 +37,7 @@ function loaded(tag, url, label) {
     const element = make(tag, { ...attributes, [tag === "video" ? "aria-label" : "alt"]: label });
     element.addEventListener(tag === "video" ? "loadeddata" : "load", () => resolve(element), { once: true });
     element.addEventListener("error", () => resolve(null), { once: true });
+    setTimeout(() => resolve(null), 30_000); // a link that neither answers nor fails
     element.src = url;
   });
 }
