@@ -208,7 +208,7 @@ def _write(pen: Any, picture: Picture) -> None:
     letters = int(0.94 * (width - 2 * margin) * len(start) / large.getlength(start))
     text = textwrap.fill(picture.prompt, max(8, letters), max_lines=4, placeholder=" ...")
     # Above what players lay over the bottom of a clip.
-    pen.multiline_text((margin, height * 0.86), text, "white", large, anchor="ld", spacing=unit * 0.017)
+    pen.multiline_text((margin, height * 0.82), text, "white", large, anchor="ld", spacing=unit * 0.017)
 
 
 def _frames(picture: Picture, scene: "Image.Image") -> "Iterator[Image.Image]":
@@ -229,7 +229,7 @@ def _frames(picture: Picture, scene: "Image.Image") -> "Iterator[Image.Image]":
                 tick = min(round(width * anchor / count), width - 4)
                 frame.paste("white", (tick, height - height // 36, tick + 4, height))
         frame.paste("white", (0, height - height // 180, round(width * number / count), height))
-        left, top = round((width - sun.width) * number / count), round(height * 0.18)
+        left, top = round((width - sun.width) * (0.1 + 0.8 * number / count)), round(height * 0.18)
         behind = frame.crop((left, top, left + sun.width, top + sun.height))
         frame.paste("white", (left, top), sun)
         yield frame
