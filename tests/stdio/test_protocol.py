@@ -137,7 +137,7 @@ def test_eight_megabytes_of_prompt_are_refused_unsent(server, world) -> None:
 
     said = server.refusal("generate_image", prompt="x" * 8_000_000)
 
-    assert "8000000 characters" in said
+    assert "8,000,000 characters" in said
     assert "Nothing was sent" in said
     assert len(said) < 300
     assert len(world.requests()) == before

@@ -70,7 +70,7 @@ async def test_a_wrong_argument_is_refused_in_plain_words(
     [
         ("generate_video", {"prompt": "  a "}, "prompt is 1 characters long; Luma takes 3 to 5,000"),
         ("generate_video", {"prompt": "   "}, "prompt is empty"),
-        ("generate_video", {"prompt": "a" * 5001}, "prompt is 5001 characters"),
+        ("generate_video", {"prompt": "a" * 5001}, "prompt is 5,001 characters"),
         ("generate_image", {"prompt": ""}, "prompt is empty"),
         ("generate_video", {"prompt": "a lake", "start_image": URL, "end_image": URL, "loop": True}, "without loop"),
         ("generate_video", {"prompt": "a lake", "model": "ray-3.2"}, "ray-3.2 needs a key for Luma's Agents API"),

@@ -138,7 +138,7 @@ def check(request: models.ModelRequest) -> None:
         raise refuse("callback_url is for Dream Machine models", "Leave it out, or use model=ray-2.")
     prompt, most = request.prompt or "", MAX_LAYERS_PROMPT if isinstance(request, models.LayersRequest) else MAX_PROMPT
     if len(prompt) > most or not (prompt.strip() or type(request) in _PROMPTS):
-        long = f"{len(prompt)} characters long" if prompt else "empty"
+        long = f"{len(prompt):,} characters long" if prompt else "empty"
         raise refuse(f"prompt is {long}; {request.model} takes 1 to {most:,} characters", "", "prompt")
     if any(media.weight is not None for media in media_in(request)):
         raise refuse("#weight=… is for Dream Machine models", "Leave it out and say in the prompt how much it counts.")

@@ -198,7 +198,7 @@ def check(request: Request) -> None:
     # The lower bound is documented for what is made from a prompt, not where one may be left out.
     optional = isinstance(request, models.AudioRequest | models.ReframeRequest | models.UpscaleRequest)
     if not (0 if optional else MIN_PROMPT) <= len(prompt) <= MAX_PROMPT:
-        long = f"{len(prompt)} characters long" if prompt else "empty"
+        long = f"{len(prompt):,} characters long" if prompt else "empty"
         raise refuse(
             f"prompt is {long}; Luma takes {MIN_PROMPT} to {MAX_PROMPT:,} characters",
             "Describe the subject, what it does, the setting and the camera in a sentence or two.",

@@ -26,7 +26,7 @@ SOUND_BITS = 192_000
 
 _END_FADE_S = 1.0
 _KEPT_S = 600.0
-_TURNS = {90: ["transpose=cclock"], -90: ["transpose=clock"], 180: ["hflip", "vflip"], -180: ["hflip", "vflip"]}
+_ROTATIONS = {90: ["transpose=cclock"], -90: ["transpose=clock"], 180: ["hflip", "vflip"], -180: ["hflip", "vflip"]}
 
 
 @dataclass
@@ -215,7 +215,7 @@ def _fitted(plan: Plan, shot: Shot, length: int) -> Iterator[Any]:
     graph, (width, height) = av.filter.Graph(), plan.size
     source = graph.add("buffer", **shot.buffer)
     steps = [
-        *_TURNS.get(shot.turned, ()),
+        *_ROTATIONS.get(shot.turned, ()),
         f"scale={width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2",
         f"pad={width}:{height}:-1:-1",
         "setsar=1",

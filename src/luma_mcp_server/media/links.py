@@ -21,7 +21,8 @@ BUFFER_BYTES = 256 * 1024
 """What is written to a disk at once: fast enough, and no other call waits long for it."""
 
 _TURNS = 2
-"""Turns of the loop that other calls get after each piece, or a ping would wait for ten pieces in a row."""
+"""Turns of the event loop that other calls get after each piece: without them a ping, which takes about ten turns,
+waits for ten pieces; with more of them the download slows down (benchmarks/download.py)."""
 
 Renew = Callable[[], Awaitable[str | None]]
 

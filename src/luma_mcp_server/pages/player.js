@@ -236,8 +236,9 @@ async function showMedia(card) {
   if (await attempt(tag, linkOf(card.generation))) return;
   if (await attempt(tag, await savedFile(card))) return;
   if (await attempt("img", linkOf({ image_url: thumbnail_url }))) return;
-  const orFile = card.generation.file_path ? ", or the saved file" : "";
-  card.stage.replaceChildren(make("p", {}, `This app can't show it here. Open the link${orFile}.`));
+  const ways = [linkOf(card.generation) && "the link", card.generation.file_path && "the saved file"].filter(Boolean);
+  const open = ways.length ? ` Open ${ways.join(" or ")}.` : "";
+  card.stage.replaceChildren(make("p", {}, `This app can't show it here.${open}`));
 }
 
 async function showLayers({ generation, layers }) {
