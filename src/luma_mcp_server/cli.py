@@ -32,6 +32,7 @@ from .settings import (
 if TYPE_CHECKING:
     import httpx
     from _typeshed import WriteableBuffer
+    from mcp.client import Client
     from mcp_types import CallToolResult
 
     from .install import Client as McpClient
@@ -333,63 +334,50 @@ def _keys_to_write(settings: Settings, api_key: str | None) -> dict[str, str]:
 @click.pass_context
 def demo(context: click.Context, prompt: str, output: Path | None) -> None:
     """Make two takes of a video in the sandbox and join them. Free, no key needed."""
-    from importlib.util import find_spec
-
     import anyio
     from mcp.client import Client
 
+    from .report import demo_lines
     from .server import create_server
 
-    can_join = find_spec("av") is not None
-
-    async def play(settings: Settings) -> None:
+    async def play(settings: Settings) -> click.ClickException | None:
         async with Client(create_server(settings, partial(_open_http, settings))) as client:
-            tools = (await client.list_tools()).tools
-            print("Connected to luma-mcp-server over MCP. It runs on its sandbox: nothing here costs money.")
-            print(f"{len(tools)} tools: {', '.join(tool.name for tool in tools)}")
-            quote = _said(await client.call_tool("generate_video", {"prompt": prompt, "dry_run": True}))
-            price = f"${quote['estimated_cost_usd']:.2f}"
-            print(f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now two takes of it:')
-            begun = [
-                _said(await client.call_tool("generate_video", {"prompt": prompt, "take": take, "wait_s": 0}))
-                for take in (1, 2)
-            ]
-            ids = [one["generation_id"] for one in begun]
-            with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
-
-                async def draw(progress: float, total: float | None, message: str | None) -> None:
-                    share = min(progress / (total or 6.0), 0.99)  # the sandbox takes 6 s for a clip
-                    bar.update(round(100 * share) - bar.pos, message or "")
-
-                waited = _said(
-                    await client.call_tool("wait_for_generations", {"generation_ids": ids}, progress_callback=draw)
-                )
-                bar.update(100 - bar.pos, "finished" if waited["finished"] else "")
-            if not waited["finished"]:
-                raise click.ClickException("The sandbox has not finished in time. Try again when less else runs.")
-            for made in waited["generations"]:
-                if "file_path" not in made:
-                    raise click.ClickException(" ".join(made.get("warnings", ())))
-                print(
-                    f"{made['state']}: {made['model']}, {made['resolution']}, {made['duration']}: {made['file_path']}"
-                )
-            if can_join:
-                print('join_videos(transition="crossfade"), on this computer:')
-                film = _said(await client.call_tool("join_videos", {"sources": ids, "transition": "crossfade"}))
-                print(film["file_path"])
-            else:
-                print("These are stand-ins. luma-mcp-server[media] draws your prompt, and joins clips into a film.")
+            try:
+                async for line in demo_lines(client, prompt, partial(_draw_wait, client)):
+                    print(line)
+            except click.ClickException as error:
+                return error  # raised here, it would come out inside the groups of the client's tasks
+        return None
 
     kept: Settings = context.obj
     output = output.expanduser().absolute() if output else kept.output_dir
+    if output:
+        _make_folder(output)
     with _sandboxed(Settings(output_dir=output, journal=kept.journal, start_sandbox=True)) as on_sandbox:
-        anyio.run(play, on_sandbox)
+        if failed := anyio.run(play, on_sandbox):
+            raise failed
         if sys.stdin.isatty() and click.confirm("Look at them in the gallery?", default=True):
             _show_gallery(on_sandbox)
 
 
-def _said(result: "CallToolResult") -> dict[str, Any]:
-    """What a tool answered; its error ends the command."""
-    if result.is_error:
-        raise click.ClickException(" ".join(block.text for block in result.content if block.type == "text"))
-    return result.structured_content or {}
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+        wrong = "is not a folder" if no_folder else f"can't be made ({error.strerror})"
+        raise click.ClickException(f"{folder} {wrong}. Choose another with --output.") from error
+
+
+async def _draw_wait(client: "Client", generation_ids: list[str]) -> "CallToolResult":
+    """Wait for these with a bar that shows how far they are."""
+    with click.progressbar(length=100, label="Making it", show_eta=False, item_show_func=lambda it: it) as bar:
+
+        async def draw(progress: float, total: float | None, message: str | None) -> None:
+            share = min(progress / (total or 6.0), 0.99)  # the sandbox takes 6 s for a clip
+            bar.update(round(100 * share) - bar.pos, message or "")
+
+        arguments = {"generation_ids": generation_ids}
+        result = await client.call_tool("wait_for_generations", arguments, progress_callback=draw)
+        bar.update(100 - bar.pos, "finished" if (result.structured_content or {}).get("finished") else "")
+    return result

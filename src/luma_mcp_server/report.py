@@ -1,10 +1,18 @@
-"""What a person reads of an account."""
+"""What a person reads of an account, and of the demo."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from click import ClickException
 
 from .settings import AGENTS_KEYS_PAGE, Settings
 from .tools.account import Account, ApiStanding
+
+if TYPE_CHECKING:
+    from mcp.client import Client
+    from mcp_types import CallToolResult
 
 _RESTART = re.compile(",? (then|and) restart this server")
 
@@ -67,3 +75,46 @@ def _standing_line(settings: Settings, standing: ApiStanding, at_terminal: bool)
     if standing.files_at_luma:
         balance += f" Uploaded files there: {standing.files_at_luma}."
     return f"{name} at {url}, with {key}: {standing.message or 'it answers and accepts the key.'}{balance}"
+
+
+async def demo_lines(
+    client: "Client", prompt: str, wait: Callable[[list[str]], Awaitable["CallToolResult"]]
+) -> AsyncIterator[str]:
+    """Make two takes of a clip and a film of them, and say so.
+
+    Args:
+        client: of a server that uses its sandbox.
+        prompt: for the clip.
+        wait: calls `wait_for_generations` for these ids.
+    """
+    tools = (await client.list_tools()).tools
+    yield "Connected to luma-mcp-server over MCP. It runs on its sandbox: nothing here costs money."
+    yield f"{len(tools)} tools: {', '.join(tool.name for tool in tools)}"
+    quote = _said(await client.call_tool("generate_video", {"prompt": prompt, "dry_run": True}))
+    price = f"${quote['estimated_cost_usd']:.2f}"
+    yield f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now two takes of it:'
+    begun = [
+        _said(await client.call_tool("generate_video", {"prompt": prompt, "take": take, "wait_s": 0}))
+        for take in (1, 2)
+    ]
+    ids = [one["generation_id"] for one in begun]
+    waited = _said(await wait(ids))
+    if not waited["finished"]:
+        raise ClickException("The sandbox has not finished in time. Try again when less else runs.")
+    for made in waited["generations"]:
+        if "file_path" not in made:
+            raise ClickException(" ".join(made.get("warnings", ())))
+        yield f"{made['state']}: {made['model']}, {made['resolution']}, {made['duration']}: {made['file_path']}"
+    if find_spec("av") is None:
+        yield "These are stand-ins. luma-mcp-server[media] draws your prompt, and joins clips into a film."
+        return
+    yield 'join_videos(transition="crossfade"), on this computer:'
+    film = _said(await client.call_tool("join_videos", {"sources": ids, "transition": "crossfade"}))
+    yield film["file_path"]
+
+
+def _said(result: "CallToolResult") -> dict[str, Any]:
+    """What a tool answered; its error ends the demo."""
+    if result.is_error:
+        raise ClickException(" ".join(block.text for block in result.content if block.type == "text"))
+    return result.structured_content or {}

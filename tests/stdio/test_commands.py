@@ -258,3 +258,46 @@ def test_the_demo_ends_with_the_path_of_a_clip_that_plays(demo) -> None:
     with av.open(path) as clip:
         assert clip.streams.video[0].codec_context.name == "h264"
         assert (clip.streams.video[0].width, clip.streams.video[0].height) == (1280, 720)
+
+
+@pytest.mark.parametrize("below", [".", "clips"])
+def test_a_demo_whose_folder_is_a_file_says_so_before_it_makes_anything(run, tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    done = run("demo", "--output", str(file / below))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {file / below} is not a folder. Choose another with --output.\n"
+
+
+def test_a_demo_whose_usual_folder_is_a_file_says_so_too(run, record) -> None:
+    home = record.home()
+    (home / "Luma").touch()
+
+    done = run("demo", home=home)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {home / 'Luma'} is not a folder. Choose another with --output.\n"
+
+
+def test_a_demo_that_a_tool_refuses_ends_with_what_it_said_in_one_line(run) -> None:
+    done = run("demo", "")
+
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: prompt is empty")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a running process")
+def test_a_demo_on_a_full_disk_ends_with_one_line(start, tmp_path: Path) -> None:
+    import resource
+
+    errors = tmp_path / "errors"
+    process = start("demo", stderr=errors, PYTHONDONTWRITEBYTECODE="1")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    process.communicate(timeout=LIMIT_S)
+
+    assert process.returncode == 1
+    [line] = errors.read_text().splitlines()
+    assert line.startswith("Error: The journal of purchases, ")
