@@ -63,6 +63,12 @@ def run() -> NoReturn:
         sys.exit(128 + signal.SIGINT)
 
 
+def _own_command() -> str:
+    from .launch import own_command
+
+    return own_command(os.environ, sys.executable, sys.argv[0])
+
+
 _VARIABLES = "\n".join(f"  {name:25}{meaning} [{default}]" for name, (default, meaning) in VARIABLES.items())
 _sandbox_option = click.option(
     "--sandbox", is_flag=True, help="Use the built-in sandbox instead of Luma: free, no key needed."
@@ -96,7 +102,7 @@ def _serve(settings: Settings) -> int:
     for ending in (signal.SIGTERM, signal.SIGINT):  # nothing to wait for: the journal has the row of a POST under way
         signal.signal(ending, lambda number, _: os._exit(128 + number))
     if sys.stdin.isatty():
-        print("Your MCP client starts this server. Try `luma-mcp-server demo`. Ctrl-C ends it.", file=sys.stderr)
+        print(f"Your MCP client starts this server. Try `{_own_command()} demo`. Ctrl-C ends it.", file=sys.stderr)
     if wrong := " ".join((*settings.problems.values(), *settings.misspelled)):
         print(wrong, file=sys.stderr)
     sys.stdin = TextIOWrapper(BufferedReader(_Stdin(os.dup(0))))  # not 0 itself: the SDK opens that on its own
@@ -168,8 +174,8 @@ def sandbox(port: int) -> None:
         print(f"{origin}{DREAM_MACHINE_PATH}\n{origin}{AGENTS_PATH}", flush=True)
         print(
             f"The sandbox is running; Ctrl-C ends it. To use it from another terminal, with either API:\n"
-            f"  LUMAAI_BASE_URL={origin}{DREAM_MACHINE_PATH} LUMA_API_KEY={SANDBOX_KEY} luma-mcp-server check\n"
-            f"  LUMA_BASE_URL={origin}{AGENTS_PATH} LUMA_API_KEY={AGENTS_SANDBOX_KEY} luma-mcp-server check",
+            f"  LUMAAI_BASE_URL={origin}{DREAM_MACHINE_PATH} LUMA_API_KEY={SANDBOX_KEY} {_own_command()} check\n"
+            f"  LUMA_BASE_URL={origin}{AGENTS_PATH} LUMA_API_KEY={AGENTS_SANDBOX_KEY} {_own_command()} check",
             file=sys.stderr,
         )
 
@@ -221,7 +227,8 @@ def check(settings: Settings, sandbox: bool) -> int:
     with _sandboxed(replace(settings, start_sandbox=sandbox or settings.start_sandbox)) as settings:
         found = _account(settings)
     good = not found.warnings and all(standing.key_accepted for standing in found.apis)
-    print(*account_lines(settings, found, at_terminal=sys.stdout.isatty(), proxy=_proxy(settings)), sep="\n")
+    at_terminal, proxy = sys.stdout.isatty(), _proxy(settings)
+    print(*account_lines(settings, found, at_terminal, proxy, _own_command()), sep="\n")
     return 0 if good else 1
 
 
@@ -266,7 +273,7 @@ def install(
     from . import install as clients
     from .launch import find_source, find_uv, launch_command
 
-    computer = clients.Computer(sys.platform, os.environ, Path.home())
+    computer = clients.Computer(sys.platform, os.environ, Path.home(), _own_command())
     chosen = _choose_clients(computer, client, "From which one?" if uninstall else "Into which one?")
     sandbox = sandbox or settings.start_sandbox
     name = "luma-sandbox" if sandbox else "luma"
@@ -358,6 +365,8 @@ def demo(context: click.Context, prompt: str, output: Path | None) -> None:
             raise failed
         if sys.stdin.isatty() and click.confirm("Look at them in the gallery?", default=True):
             _show_gallery(on_sandbox)
+        else:
+            print(f"To see them in a browser: {_own_command()} gallery --sandbox")
 
 
 def _make_folder(folder: Path) -> None:

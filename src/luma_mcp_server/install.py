@@ -27,11 +27,15 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Computer:
-    """What decides where clients keep their files: `sys.platform`, the environment, the user's home folder."""
+    """What decides where clients keep their files: `sys.platform`, the environment, the user's home folder.
+
+    And what starts this program in the user's shell, for messages.
+    """
 
     platform: str
     environ: Mapping[str, str]
     home: Path
+    own_command: str = "luma-mcp-server"
 
     @property
     def app_data(self) -> Path:
@@ -164,9 +168,9 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         where = f"there is no {path.parent}" if client.scope is None else f"there is no `{client.program}` on PATH"
         raise ClickException(
             f"{client.title} was not found: {where}. Install it, start it once, then run this again. Or show what it "
-            f"needs: luma-mcp-server install {client.name} --print"
+            f"needs: {computer.own_command} install {client.name} --print"
         )
-    old = _entries(client, path).get(name, {})
+    old = _entries(client, computer).get(name, {})
     new = {**dict(client.more), **old, **entry}
     if env := {**(old.get("env") or {}), **entry.get("env", {})}:
         new["env"] = env
@@ -175,13 +179,13 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
     more = ""
     if client.scope is None:
         more = f" The previous version is {path.name}.bak." if path.exists() else ""
-        with _explained(client, path):
+        with _explained(client, computer):
             _write(path, jsonc.with_entry(_text(path), client.section, name, new))
     else:
         if old:
             _run(client, computer, _remove(client, name), new)
         _run(client, computer, _add(client, name, new), new)
-        written = _entries(client, path).get(name, {})
+        written = _entries(client, computer).get(name, {})
         if any(written.get(key) != value for key, value in new.items() if key in ("command", "args")):
             raise ClickException(f"`{client.program} mcp add` ran, but {path} has no such entry.")
         if gone := [key for key in old if key not in written]:
@@ -199,13 +203,13 @@ def uninstall_preview(client: Client, computer: Computer, name: str) -> str:
 def uninstall(client: Client, computer: Computer, name: str) -> str:
     """Take the entry out of the client's configuration. Says what was done."""
     path = client.path(computer)
-    entry = _entries(client, path).get(name)
+    entry = _entries(client, computer).get(name)
     if entry is None:
         return f"{client.title} has no entry {name} in {path}."
     if client.scope is not None:
         _run(client, computer, _remove(client, name), {})
         return f"Removed {name} from {path}."
-    with _explained(client, path):
+    with _explained(client, computer):
         _write(path, jsonc.without_entry(_text(path), client.section, name))
     key = ", which still holds the key" if entry.get("env") else ""
     return f"Removed {name} from {path}. The previous version is {path.name}.bak{key}."
@@ -249,9 +253,10 @@ def _run(client: Client, computer: Computer, arguments: Sequence[str], entry: En
         raise ClickException(f"`{words}` failed: {said}")
 
 
-def _entries(client: Client, path: Path) -> dict[str, dict[str, Any]]:
+def _entries(client: Client, computer: Computer) -> dict[str, dict[str, Any]]:
     """The servers that the client has."""
-    with _explained(client, path):
+    path = client.path(computer)
+    with _explained(client, computer):
         text = _text(path)
         data = tomllib.loads(text) if path.suffix == ".toml" else jsonc.loads(text)
         entries = data.get(client.section, {})
@@ -261,9 +266,10 @@ def _entries(client: Client, path: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _explained(client: Client, path: Path) -> Iterator[None]:
+def _explained(client: Client, computer: Computer) -> Iterator[None]:
     """What can't be read or written is left alone, and said."""
-    by_hand = f"It was left as it is. To change it by hand: luma-mcp-server install {client.name} --print"
+    path = client.path(computer)
+    by_hand = f"It was left as it is. To change it by hand: {computer.own_command} install {client.name} --print"
     try:
         yield
     except OSError as error:

@@ -1,8 +1,12 @@
-"""How a client starts this server: the one place that knows whether the package is published."""
+"""How clients and users start this server: the one place that knows whether the package is published."""
 
 import json
+import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -63,3 +67,20 @@ def find_source() -> str | None:
     url = urlsplit(origin.get("url", ""))
     path = url2pathname(url.path)
     return path if url.scheme == "file" and Path(path).exists() else None
+
+
+def own_command(environ: Mapping[str, str], executable: str, script: str) -> str:
+    """What starts this program in the user's shell: its name, if that is on PATH there.
+
+    Args:
+        environ: of this process, on whose PATH `uv run` puts the folder of its Python, which the shell does not know.
+        executable: this process's Python.
+        script: what it runs.
+    """
+    here = Path(executable).parent
+    folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder and Path(folder) != here]
+    if shutil.which(NAME, path=os.pathsep.join(folders)):
+        return NAME
+    path = Path(script).absolute()
+    words = [executable, "-m", "luma_mcp_server"] if path.name == "__main__.py" else [str(path)]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RESTART = re.compile(",? (then|and) restart this server")
 
 
-def account_lines(settings: Settings, found: Account, *, at_terminal: bool, proxy: str) -> Iterator[str]:
+def account_lines(settings: Settings, found: Account, at_terminal: bool, proxy: str, own_command: str) -> Iterator[str]:
     """What `check` says; there is no server to restart at a terminal.
 
     Args:
@@ -25,12 +25,13 @@ def account_lines(settings: Settings, found: Account, *, at_terminal: bool, prox
         found: the account.
         at_terminal: whether a person reads it who can set variables there.
         proxy: which proxy is on the way to Luma, if any.
+        own_command: what starts this program in the user's shell.
     """
-    for line in _lines(settings, found, at_terminal, proxy):
+    for line in _lines(settings, found, at_terminal, proxy, own_command):
         yield _RESTART.sub("", line) if at_terminal else line
 
 
-def _lines(settings: Settings, found: Account, at_terminal: bool, proxy: str) -> Iterator[str]:
+def _lines(settings: Settings, found: Account, at_terminal: bool, proxy: str, own_command: str) -> Iterator[str]:
     where = f"saves in {found.output_dir}" if found.output_dir else "saves nowhere"
     if not settings.save:
         where = "buys, saves and deletes nothing" if settings.read_only else f"{where} when asked"
@@ -56,7 +57,7 @@ def _lines(settings: Settings, found: Account, at_terminal: bool, proxy: str) ->
     if at_terminal and (found.warnings or any(standing.message for standing in found.apis)):
         yield (
             "This was checked with the environment of this terminal. A client has one of its own, in its "
-            "configuration: luma-mcp-server install writes it."
+            f"configuration: {own_command} install writes it."
         )
 
 
@@ -88,8 +89,7 @@ async def demo_lines(
         wait: calls `wait_for_generations` for these ids.
     """
     tools = (await client.list_tools()).tools
-    yield "Connected to luma-mcp-server over MCP. It runs on its sandbox: nothing here costs money."
-    yield f"{len(tools)} tools: {', '.join(tool.name for tool in tools)}"
+    yield f"Connected to luma-mcp-server over MCP: {len(tools)} tools. It runs on its sandbox: nothing costs money."
     quote = _said(await client.call_tool("generate_video", {"prompt": prompt, "dry_run": True}))
     price = f"${quote['estimated_cost_usd']:.2f}"
     yield f'generate_video(prompt="{prompt}", dry_run=true): it would cost {price}. Now two takes of it:'

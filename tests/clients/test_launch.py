@@ -1,11 +1,13 @@
 """The command that starts the server, in every form that it has until and after it is published."""
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from luma_mcp_server.launch import find_source, find_uv, launch_command
+from luma_mcp_server.launch import find_source, find_uv, launch_command, own_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +45,33 @@ def test_uv_is_found_on_path_or_where_it_says_that_it_is(tmp_path: Path) -> None
     assert find_uv({"PATH": "/nowhere", "UV": "/elsewhere/uv"}) == "/elsewhere/uv"
     with pytest.raises(LookupError, match="uv was not found"):
         find_uv({"PATH": "/nowhere"})
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """The folder of an environment's programs, with a space on the way to it."""
+    folder = tmp_path / "my clone" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "luma-mcp-server"):
+        (folder / name).touch(0o700)
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows finds programs by their endings")
+def test_a_user_is_told_the_path_of_a_copy_that_only_its_environment_has_on_path(environment: Path) -> None:
+    here, script = str(environment), str(environment / "luma-mcp-server")
+
+    for path in (here, f"{here}/", f"/nowhere:{here}", ""):
+        said = own_command({"PATH": path}, str(environment / "python"), script)
+
+        assert shlex.split(said) == [script]
+    by_module = own_command({"PATH": here}, f"{here}/python", "/site/luma_mcp_server/__main__.py")
+    assert shlex.split(by_module) == [f"{here}/python", "-m", "luma_mcp_server"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows finds programs by their endings")
+def test_a_user_is_told_the_name_where_the_shell_knows_it(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "luma-mcp-server").touch(0o700)
+    path = os.pathsep.join([str(environment), str(tmp_path)])
+
+    assert own_command({"PATH": path}, str(environment / "python"), "/any/luma-mcp-server") == "luma-mcp-server"

@@ -1,5 +1,7 @@
 """The command line, as a shell sees it."""
 
+import re
+import shlex
 import signal
 import socket
 import sys
@@ -15,6 +17,8 @@ from dirty_equals import IsPartialDict
 from luma_mcp_server import __version__
 from luma_mcp_server.settings import VARIABLES
 
+from .conftest import COMMAND
+
 KEY = "luma-sandbox-key"
 LIMIT_S = 30
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that a process can answer")
@@ -27,6 +31,14 @@ def demo(start, record) -> Iterator[tuple[object, Path]]:
     unused = {"LUMA_API_KEY": "luma-planted-1", "LUMA_MCP_READ_ONLY": "on", "LUMA_MCP_CONFIRM_USD": "0"}
     process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, **unused)
     return process, home
+
+
+@pytest.fixture
+def on_path(tmp_path: Path) -> str:
+    """A PATH on which the command is found, as it is where it was installed."""
+    for name in ("luma-mcp-server", "luma-mcp-server.exe"):
+        (tmp_path / name).touch(0o700)
+    return str(tmp_path)
 
 
 def test_help_names_every_variable_and_command_and_needs_no_key(run) -> None:
@@ -145,8 +157,9 @@ def test_a_server_says_at_its_start_in_one_line_which_settings_can_not_be_used(s
     assert "planted" not in line
 
 
-def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:
-    process = start("sandbox", "--port", "0", LUMA_API_KEY=None)
+def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start, tmp_path: Path, on_path: str) -> None:
+    errors = tmp_path / "errors"
+    process = start("sandbox", "--port", "0", stderr=errors, LUMA_API_KEY=None, PATH=on_path)
     assert process.stdout
     base_url, agents_url = process.stdout.readline().strip(), process.stdout.readline().strip()
 
@@ -158,13 +171,14 @@ def test_a_sandbox_says_where_it_is_answers_and_ends_when_told(start) -> None:
     code = process.wait(LIMIT_S)
 
     assert process.stdout.read() == ""
+    assert f"  LUMAAI_BASE_URL={base_url} LUMA_API_KEY={KEY} luma-mcp-server check\n" in errors.read_text()
     if sys.platform != "win32":  # Windows ends a process without asking it
         assert code == 0
 
 
 @on_posix
-def test_a_sandbox_ends_with_ctrl_c(start) -> None:
-    process = start("sandbox", "--port", "0")
+def test_a_sandbox_ends_with_ctrl_c(start, on_path: str) -> None:
+    process = start("sandbox", "--port", "0", PATH=on_path)
     assert process.stdout
     assert process.stdout.readline().startswith("http://127.0.0.1:")
 
@@ -252,7 +266,11 @@ def test_the_demo_ends_with_the_path_of_a_clip_that_plays(demo) -> None:
     out, _ = process.communicate(timeout=LIMIT_S)
 
     assert process.returncode == 0
-    path = Path(out.splitlines()[-1])
+    *said, film, gallery = out.splitlines()
+    assert gallery == f"To see them in a browser: {shlex.join(COMMAND)} gallery --sandbox"
+    assert re.search(r": \d+ tools\.", said[0])
+    assert max(len(line.replace(str(home), "")) for line in said) < 150
+    path = Path(film)
     assert path.is_absolute()
     assert path.parent == home / "clips"
     with av.open(path) as clip:

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,24 @@ def test_print_shows_what_would_be_done_and_does_nothing(install, cursor: Path) 
     assert not cursor.exists()
 
 
+@on_posix
+def test_what_a_message_says_to_run_works_where_it_is_pasted(install, tmp_path: Path) -> None:
+    done = install("cursor", "--sandbox")
+    _, _, command = done.stderr.strip().partition("Or show what it needs: ")
+
+    pasted = subprocess.run(
+        [command],
+        shell=True,
+        env=environment(tmp_path, UV=UV, PATH=os.defpath),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+    assert (done.returncode, pasted.returncode) == (1, 0)
+    assert "luma" in json.loads(pasted.stdout)["mcpServers"]
+
+
 def test_without_a_client_and_without_a_terminal_it_lists_those_that_are_here(install, cursor: Path) -> None:
     done = install()
 
@@ -223,7 +242,7 @@ def test_a_check_at_a_terminal_speaks_of_the_terminal(tmp_path: Path) -> None:
 
     assert "LUMA_API_KEY is not set in this terminal" in seen
     assert "your client's MCP configuration" not in seen
-    assert seen.splitlines()[-1].endswith("luma-mcp-server install writes it.")
+    assert seen.splitlines()[-1].endswith(f"{shlex.join(COMMAND)} install writes it.")
 
 
 @on_posix
