@@ -276,7 +276,7 @@ def install(
     computer = clients.Computer(sys.platform, os.environ, Path.home(), _own_command())
     chosen = _choose_clients(computer, client, "From which one?" if uninstall else "Into which one?")
     sandbox = sandbox or settings.start_sandbox
-    name = "luma-sandbox" if sandbox else "luma"
+    name = clients.SANDBOX_NAME if sandbox else clients.NAME
     if uninstall:
         for one in chosen:
             print(clients.uninstall_preview(one, computer, name) if show else clients.uninstall(one, computer, name))
@@ -287,9 +287,14 @@ def install(
         raise click.ClickException(str(error)) from error
     entry: dict[str, Any] = {"command": command, "args": args}
     if not sandbox:
-        entry["env"] = {"LUMA_API_KEY": "your-key"} if show else _keys_to_write(settings, api_key)
+        keys = {"LUMA_API_KEY": "your-key"} if show else _keys_to_write(settings, api_key)
+        entry["env"] = {**keys, **computer.addresses}
     for one in chosen:
-        print(clients.snippet(one, name, entry) if show else clients.install(one, computer, name, entry))
+        if show and one.scope is None:
+            print(f"Put this into {one.path(computer)}:", file=sys.stderr, flush=True)
+        print(clients.snippet(one, name, entry) if show else clients.install(one, computer, name, entry), flush=True)
+    if not show:
+        print(clients.FIRST_REQUEST[name])
 
 
 def _choose_clients(computer: "Computer", name: str | None, question: str) -> "list[McpClient]":
@@ -324,6 +329,8 @@ def _keys_to_write(settings: Settings, api_key: str | None) -> dict[str, str]:
         settings = Settings.from_env({**others, "LUMA_API_KEY": api_key})
     if not settings.apis:
         wrong = settings.wrong(*ALL_KEY_VARIABLES) or "That is a placeholder, not a key."
+        if api_key is not None:  # no variable that the user has set
+            wrong = wrong.replace("LUMA_API_KEY", "The key", 1)
         raise click.ClickException(f"{wrong.removesuffix(CORRECT_IT)} Nothing was written.")
     for standing in _account(replace(settings, journal=None, read_only=True)).apis:
         if standing.key_accepted is False:

@@ -4,6 +4,7 @@ Two clients have a command for it that also keeps what they write themselves, so
 file, in which one entry is changed and all else stays to the letter.
 """
 
+import codecs
 import json
 import os
 import shlex
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,14 @@ from . import jsonc
 
 Entry = Mapping[str, Any]
 """How a client starts a server: `command`, `args`, and `env` where there is something in it."""
+
+NAME, SANDBOX_NAME = "luma", "luma-sandbox"
+
+FIRST_REQUEST = {
+    NAME: 'Then ask it: "Make a five-second clip of a red kite."',
+    SANDBOX_NAME: f'Then ask it: "Make a five-second clip of a red kite with {SANDBOX_NAME}." That is free.',
+}
+"""What to try when the entry is there."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,12 @@ class Computer:
         if self.platform == "darwin":
             return self.home / "Library" / "Application Support"
         return Path(self.environ.get("XDG_CONFIG_HOME") or self.home / ".config")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where Luma is, if the environment says so: a key that was checked there is for a server that asks there."""
+        variables = ("LUMAAI_BASE_URL", "LUMA_BASE_URL")
+        return {name: value for name in variables if (value := self.environ.get(name, "").strip())}
 
     def which(self, program: str) -> str | None:
         """The path of a program on PATH."""
@@ -144,7 +160,13 @@ CLIENTS = {
             then="Refresh its MCP servers.",
         ),
         # Source: Gemini CLI 0.61.0, whose own command writes the whole file in another layout.
-        Client("gemini", "Gemini CLI", "gemini", lambda computer: computer.home / ".gemini" / "settings.json"),
+        Client(
+            "gemini",
+            "Gemini CLI",
+            "gemini",
+            lambda computer: computer.home / ".gemini" / "settings.json",
+            then="Restart it. It starts servers in trusted folders only.",
+        ),
         # Source: Zed docs, "Model Context Protocol", 2026.
         Client("zed", "Zed", "zed", _zed, section="context_servers", then="It starts the server at once."),
     )
@@ -172,15 +194,19 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         )
     old = _entries(client, computer).get(name, {})
     new = {**dict(client.more), **old, **entry}
-    if env := {**(old.get("env") or {}), **entry.get("env", {})}:
+    with _explained(client, computer):
+        kept = old.get("env") or {}
+        if not isinstance(kept, dict):
+            raise ValueError(f"the env of its {name} is not an object")  # noqa: TRY004 - as for every unusable text
+    if env := {**kept, **entry.get("env", {})}:
         new["env"] = env
     if new == old:
         return f"{client.title} already has this entry, in {path}."
     more = ""
     if client.scope is None:
-        more = f" The previous version is {path.name}.bak." if path.exists() else ""
         with _explained(client, computer):
-            _write(path, jsonc.with_entry(_text(path), client.section, name, new))
+            backup = _write(path, jsonc.with_entry(_text(path), client.section, name, new))
+        more = f" The previous version is {backup}." if backup else ""
     else:
         if old:
             _run(client, computer, _remove(client, name), new)
@@ -203,16 +229,18 @@ def uninstall_preview(client: Client, computer: Computer, name: str) -> str:
 def uninstall(client: Client, computer: Computer, name: str) -> str:
     """Take the entry out of the client's configuration. Says what was done."""
     path = client.path(computer)
-    entry = _entries(client, computer).get(name)
-    if entry is None:
-        return f"{client.title} has no entry {name} in {path}."
+    entries = _entries(client, computer)
+    if name not in entries:
+        other, how = (NAME, "leave out") if name == SANDBOX_NAME else (SANDBOX_NAME, "add")
+        hint = f" It has {other}: {how} --sandbox." if other in entries else ""
+        return f"{client.title} has no entry {name} in {path}.{hint}"
     if client.scope is not None:
         _run(client, computer, _remove(client, name), {})
         return f"Removed {name} from {path}."
     with _explained(client, computer):
-        _write(path, jsonc.without_entry(_text(path), client.section, name))
-    key = ", which still holds the key" if entry.get("env") else ""
-    return f"Removed {name} from {path}. The previous version is {path.name}.bak{key}."
+        backup = _write(path, jsonc.without_entry(_text(path), client.section, name))
+    key = ", which still holds the key" if entries[name].get("env") else ""
+    return f"Removed {name} from {path}. The previous version is {backup}{key}."
 
 
 def _add(client: Client, name: str, entry: Entry) -> list[str]:
@@ -248,7 +276,7 @@ def _run(client: Client, computer: Computer, arguments: Sequence[str], entry: En
         raise ClickException(f"`{words}` could not be run ({type(error).__name__}).") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[:300]
-        for value in entry.get("env", {}).values():
+        for value in filter(None, map(str, entry.get("env", {}).values())):
             said = said.replace(value, "…")
         raise ClickException(f"`{words}` failed: {said}")
 
@@ -274,30 +302,47 @@ def _explained(client: Client, computer: Computer) -> Iterator[None]:
         yield
     except OSError as error:
         raise ClickException(f"{path} can't be read or written ({error.strerror}). {by_hand}") from error
-    except ValueError as error:
-        raise ClickException(f"{path} can't be used: {error}. {by_hand}") from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ClickException(f"{path} can't be used: {why}. {by_hand}") from error
 
 
 def _text(path: Path) -> str:
-    """A file's text with its own line ends; empty where there is none."""
+    """A file's text with its own line ends and without a BOM, which Windows editors write; empty if there is none."""
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return ""
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, through a link to what it names; the one before it stays beside it."""
+def _write(path: Path, text: str) -> str | None:
+    """Write a file whole or not at all, through a link to what it names.
+
+    The one before it stays beside it, under the name that is returned; its BOM stays too.
+    """
+    backup = None
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # only its owner can read it
     new = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
+            if target.exists() and target.read_bytes().startswith(codecs.BOM_UTF8):
+                file.write(codecs.BOM_UTF8)
             file.write(text.encode())
         if target.exists():
             shutil.copymode(target, new)
-            shutil.copy2(target, path.with_name(f"{path.name}.bak"))
+            backup = _free_name(path)
+            shutil.copy2(target, path.with_name(backup))
         new.replace(target)
     finally:
         new.unlink(missing_ok=True)
+    return backup
+
+
+def _free_name(path: Path) -> str:
+    """A name for a backup; an earlier one may be all that is left of what the user wrote."""
+    names = (f"{path.name}.bak{'' if number == 1 else number}" for number in count(1))
+    return next(name for name in names if not os.path.lexists(path.with_name(name)))

@@ -1,5 +1,6 @@
 """What `install` does to the configurations of clients: one entry, and nothing else."""
 
+import codecs
 import json
 import stat
 import sys
@@ -13,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp_server import jsonc
-from luma_mcp_server.install import CLIENTS, Client, Computer, install, snippet, uninstall
+from luma_mcp_server.install import CLIENTS, Computer, install, snippet, uninstall
 
 KEY = "luma-planted-3"
 ENTRY = {"command": "/usr/bin/uv", "args": ["run", "--no-dev", "luma-mcp-server"], "env": {"LUMA_API_KEY": KEY}}
-on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such links, modes and scripts")
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such links and modes")
 FILES = sorted(name for name, client in CLIENTS.items() if client.scope is None)
 
 
@@ -26,10 +27,10 @@ def computer(tmp_path: Path) -> Computer:
     return Computer("linux", {"PATH": ""}, tmp_path)
 
 
-def configuration(computer: Computer, name: str, text: str) -> Path:
+def configuration(computer: Computer, name: str, text: str | bytes) -> Path:
     path = CLIENTS[name].path(computer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
 
@@ -176,11 +177,47 @@ def test_twice_is_the_same_as_once_and_uninstalling_takes_out_nothing_else(compu
     assert path.read_bytes() == once
     assert backup.read_text() == text
     assert uninstall(client, computer, "luma") == (
-        f"Removed luma from {path}. The previous version is {backup.name}, which still holds the key."
+        f"Removed luma from {path}. The previous version is {backup.name}2, which still holds the key."
     )
     assert path.read_text() == text
-    assert backup.read_bytes() == once
+    assert path.with_name(f"{backup.name}2").read_bytes() == once
     assert "no entry luma" in uninstall(client, computer, "luma")
+
+
+def test_no_earlier_version_is_ever_overwritten(computer: Computer) -> None:
+    path = configuration(computer, "cursor", "{}")
+    versions = []
+    for number in range(4):
+        versions.append(path.read_bytes())
+        install(CLIENTS["cursor"], computer, "luma", {**ENTRY, "args": [str(number)]})
+
+    names = ["mcp.json.bak", "mcp.json.bak2", "mcp.json.bak3", "mcp.json.bak4"]
+    assert [path.with_name(name).read_bytes() for name in names] == versions
+
+
+def test_uninstalling_what_is_not_there_names_the_entry_that_is(computer: Computer) -> None:
+    path = configuration(computer, "cursor", "")
+    cursor = CLIENTS["cursor"]
+    assert uninstall(cursor, computer, "luma") == f"Cursor has no entry luma in {path}."
+    for name, other, how in (("luma-sandbox", "luma", "add"), ("luma", "luma-sandbox", "leave out")):
+        install(cursor, computer, name, ENTRY)
+        said = uninstall(cursor, computer, other)
+        uninstall(cursor, computer, name)
+
+        assert said == f"Cursor has no entry {other} in {path}. It has {name}: {how} --sandbox."
+
+
+@pytest.mark.parametrize("text", ["", '{\r\n  "mcpServers": {"b": {}}\r\n}\r\n'])
+def test_a_byte_order_mark_which_windows_editors_write_stays(computer: Computer, text: str) -> None:
+    path = configuration(computer, "cursor", "\ufeff" + text)
+
+    install(CLIENTS["cursor"], computer, "luma", ENTRY)
+    added = path.read_bytes()
+    uninstall(CLIENTS["cursor"], computer, "luma")
+
+    assert added.startswith(codecs.BOM_UTF8)
+    assert json.loads(added.decode("utf-8-sig"))["mcpServers"]["luma"] == ENTRY
+    assert path.read_bytes().startswith(("\ufeff" + text).encode())
 
 
 @pytest.mark.parametrize(
@@ -219,9 +256,12 @@ def test_what_the_user_added_to_an_entry_stays(computer: Computer) -> None:
         ("[]", "it is not an object"),
         ('{"mcpServers": []}', "its mcpServers is not an object"),
         ('{"a": 1} {"b": 2}', "Extra data"),
+        ("{}".encode("utf-16"), "can't be used: it is not UTF-8."),
+        ('{"a": ' + "[" * 100_000, "can't be used: it is nested too deeply."),
     ],
+    ids=["incomplete", "an array", "an array of servers", "two objects", "UTF-16", "deep"],
 )
-def test_a_file_that_can_not_be_read_is_left_alone(computer: Computer, text: str, why: str) -> None:
+def test_a_file_that_can_not_be_read_is_left_alone(computer: Computer, text: str | bytes, why: str) -> None:
     path = configuration(computer, "cursor", text)
 
     for change in (partial(install, entry=ENTRY), uninstall):
@@ -230,8 +270,29 @@ def test_a_file_that_can_not_be_read_is_left_alone(computer: Computer, text: str
         assert why in refused.value.message
         assert "left as it is" in refused.value.message
 
-    assert path.read_text() == text
+    assert path.read_bytes() == (text.encode() if isinstance(text, str) else text)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("env", [["A=1"], "A=1"])
+def test_an_entry_whose_environment_is_no_object_is_left_alone_and_can_be_taken_out(
+    computer: Computer, env: object
+) -> None:
+    path = configuration(computer, "cursor", text := json.dumps({"mcpServers": {"luma": {"command": "x", "env": env}}}))
+
+    with pytest.raises(
+        ClickException, match=r"can't be used: the env of its luma is not an object\. It was left as it"
+    ):
+        install(CLIENTS["cursor"], computer, "luma", ENTRY)
+
+    assert path.read_text() == text
+    assert uninstall(CLIENTS["cursor"], computer, "luma").startswith("Removed luma")
+
+
+def test_gemini_is_said_to_start_servers_in_trusted_folders_only(computer: Computer) -> None:
+    configuration(computer, "gemini", "")
+
+    assert "It starts servers in trusted folders only." in install(CLIENTS["gemini"], computer, "luma", ENTRY)
 
 
 def test_what_is_no_file_is_left_alone_too(computer: Computer) -> None:
@@ -273,114 +334,3 @@ def test_a_linked_configuration_is_written_through_to_its_file_which_keeps_its_m
     assert stat.S_IMODE(kept.stat().st_mode) == 0o640
     assert link.with_name("mcp.json.bak").read_text() == "{}\n"
     assert [file.name for file in kept.parent.iterdir()] == [kept.name]
-
-
-PROGRAM = """#!{python}
-import json, pathlib, sys
-path, section, arguments = pathlib.Path({path!r}), {section!r}, sys.argv[1:]
-memory = path.with_name("memory.json")
-entries = json.loads(memory.read_text()) if memory.exists() else {{"other": {{"command": "x"}}}}
-with open({log!r}, "a") as log:
-    print(json.dumps(arguments), file=log)
-name = arguments[4 if "--scope" in arguments else 2]
-if arguments[1] == "remove":
-    del entries[name]
-elif name in entries:
-    sys.exit("There is one already: " + " ".join(arguments))
-else:
-    command, *args = arguments[arguments.index("--") + 1 :]
-    env = dict(one.split("=", 1) for flag, one in zip(arguments, arguments[1:]) if flag == "--env")
-    entries[name] = {{"command": command, "args": args, "env": env}}
-memory.write_text(json.dumps(entries))
-toml = ""
-for name, entry in entries.items():
-    env = ", ".join(f"{{key}} = {{json.dumps(value)}}" for key, value in entry.get("env", {{}}).items())
-    toml += f"[{{section}}.{{name}}]\\ncommand = {{json.dumps(entry['command'])}}\\n"
-    toml += f"args = {{json.dumps(entry.get('args', []))}}\\nenv = {{{{ {{env}} }}}}\\n"
-path.write_text(toml if path.suffix == ".toml" else json.dumps({{section: entries}}))
-"""
-"""A client's own command, as far as `install` needs it. Like Claude Code's, it refuses to replace an entry."""
-
-
-@pytest.fixture(params=["claude-code", "codex"])
-def commanded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Client, Computer, Path]:
-    """A client with a command of its own, and the file in which that writes down what it was told."""
-    client, log = CLIENTS[request.param], tmp_path / "log"
-    computer = Computer("linux", {"PATH": str(tmp_path)}, tmp_path)
-    path, program = client.path(computer), tmp_path / client.program
-    path.parent.mkdir(exist_ok=True)
-    program.write_text(PROGRAM.format(python=sys.executable, path=str(path), log=str(log), section=client.section))
-    program.chmod(0o700)
-    return client, computer, log
-
-
-def told(log: Path) -> list[list[str]]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
-
-
-@on_posix
-def test_a_client_with_a_command_of_its_own_is_told_once(commanded: tuple[Client, Computer, Path]) -> None:
-    client, computer, log = commanded
-
-    said = [install(client, computer, "luma", ENTRY) for _ in range(2)]
-
-    command = ["--env", f"LUMA_API_KEY={KEY}", "--", ENTRY["command"], *ENTRY["args"]]
-    assert told(log) == [["mcp", "add", *(client.scope or ()), "luma", *command]]
-    assert "now has the entry luma" in said[0]
-    assert "already" in said[1]
-    assert KEY not in "".join(said)
-
-
-@on_posix
-def test_a_client_with_a_command_of_its_own_is_told_to_drop_the_old_entry_first_and_keeps_the_rest_of_it(
-    commanded: tuple[Client, Computer, Path],
-) -> None:
-    client, computer, log = commanded
-    install(client, computer, "luma", {**ENTRY, "env": {"LUMA_API_KEY": "old", "LUMA_MCP_BUDGET_USD": "5"}})
-
-    install(client, computer, "luma", ENTRY)
-
-    assert [one[1] for one in told(log)] == ["add", "remove", "add"]
-    assert {"LUMA_MCP_BUDGET_USD=5", f"LUMA_API_KEY={KEY}"} < set(told(log)[2])
-    assert uninstall(client, computer, "luma") == f"Removed luma from {client.path(computer)}."
-    assert told(log)[3] == ["mcp", "remove", *(client.scope or ()), "luma"]
-    assert "no entry luma" in uninstall(client, computer, "luma")
-
-
-@on_posix
-def test_what_a_command_drops_from_the_old_entry_is_named(commanded: tuple[Client, Computer, Path]) -> None:
-    client, computer, _ = commanded
-    install(client, computer, "luma", ENTRY)
-    path = client.path(computer)
-    text = path.read_text()
-    if path.suffix == ".toml":
-        path.write_text(text + '[mcp_servers.luma.tools.generate_video]\napproval_mode = "approve"\n')
-    else:
-        data = json.loads(text)
-        data[client.section]["luma"]["tools"] = {}
-        path.write_text(json.dumps(data))
-
-    said = install(client, computer, "luma", {**ENTRY, "args": ["another"]})
-
-    assert f"`{client.program} mcp add` dropped tools from it: add that again." in said
-
-
-@on_posix
-def test_a_command_that_fails_is_quoted_without_the_key(commanded: tuple[Client, Computer, Path]) -> None:
-    client, computer, _ = commanded
-
-    with pytest.raises(ClickException) as refused:
-        install(client, computer, "other", ENTRY)  # which its configuration does not show before the first command
-
-    assert "mcp add` failed: There is one already" in refused.value.message
-    assert "LUMA_API_KEY=…" in refused.value.message
-    assert KEY not in refused.value.message
-
-
-@on_posix
-def test_a_command_that_writes_nothing_is_not_believed(commanded: tuple[Client, Computer, Path]) -> None:
-    client, computer, _ = commanded
-    (computer.home / client.program).write_text("#!/bin/sh\n")
-
-    with pytest.raises(ClickException, match="has no such entry"):
-        install(client, computer, "luma", ENTRY)

@@ -19,6 +19,7 @@ from .conftest import COMMAND, LIMIT_S, environment
 
 KEY = "luma-sandbox-key"
 UV = "/opt/uv/bin/uv"
+TRY = 'Then ask it: "Make a five-second clip of a red kite."\n'
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
@@ -50,6 +51,12 @@ def entries(path: Path) -> Any:
     return json.loads(path.read_text())["mcpServers"]
 
 
+def keys(path: Path) -> dict[str, str]:
+    """The environment of the entry, but for where Luma is."""
+    env: dict[str, str] = entries(path)["luma"]["env"]
+    return {name: value for name, value in env.items() if not name.endswith("_BASE_URL")}
+
+
 def test_its_help_names_every_client(install) -> None:
     done = install("--help")
 
@@ -62,9 +69,9 @@ def test_a_key_that_luma_accepts_is_written_and_never_shown(install, cursor: Pat
     done = install("cursor", "--api-key", f'"Bearer {KEY}"')
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"Cursor now has the entry luma, in {cursor}. Restart it.\n"
+    assert done.stdout == f"Cursor now has the entry luma, in {cursor}. Restart it.\n{TRY}"
     entry = entries(cursor)["luma"]
-    assert entry["env"] == {"LUMA_API_KEY": KEY}
+    assert keys(cursor) == {"LUMA_API_KEY": KEY}
     assert entry["command"] == UV
     assert entry["args"][-1] == "luma-mcp-server"
 
@@ -73,7 +80,17 @@ def test_the_keys_of_the_environment_are_taken_where_none_is_given(install, curs
     done = install("cursor", LUMAAI_API_KEY=KEY)
 
     assert done.returncode == 0
-    assert entries(cursor)["luma"]["env"] == {"LUMA_API_KEY": KEY}
+    assert keys(cursor) == {"LUMA_API_KEY": KEY}
+
+
+def test_an_entry_is_for_the_host_at_which_its_key_was_checked(install, cursor: Path, world) -> None:
+    shown = install("cursor", "--print")
+    assert install("cursor", "--api-key", KEY, LUMA_BASE_URL=f"{world.origin}/v1").returncode == 0
+
+    env = {"LUMA_API_KEY": KEY, "LUMAAI_BASE_URL": world.base_url, "LUMA_BASE_URL": f"{world.origin}/v1"}
+    assert entries(cursor)["luma"]["env"] == env
+    shown_env = json.loads(shown.stdout)["mcpServers"]["luma"]["env"]
+    assert shown_env == {"LUMA_API_KEY": "your-key", "LUMAAI_BASE_URL": world.base_url}
 
 
 def test_a_key_that_is_given_counts_instead_of_those_of_the_environment(install, cursor: Path) -> None:
@@ -81,24 +98,27 @@ def test_a_key_that_is_given_counts_instead_of_those_of_the_environment(install,
 
     assert install("cursor", "--api-key", KEY, **others).returncode == 0
 
-    assert entries(cursor)["luma"]["env"] == {"LUMA_API_KEY": KEY}
+    assert keys(cursor) == {"LUMA_API_KEY": KEY}
 
 
 def test_a_key_for_each_api_is_written_in_its_variable(install, cursor: Path, world) -> None:
-    keys = {"LUMA_API_KEY": KEY, "LUMA_AGENTS_API_KEY": "luma-api-sandbox-key"}
+    both = {"LUMA_API_KEY": KEY, "LUMA_AGENTS_API_KEY": "luma-api-sandbox-key"}
 
-    assert install("cursor", LUMA_BASE_URL=f"{world.origin}/v1", **keys).returncode == 0
+    assert install("cursor", LUMA_BASE_URL=f"{world.origin}/v1", **both).returncode == 0
 
-    assert entries(cursor)["luma"]["env"] == keys
+    assert keys(cursor) == both
 
 
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
         ("luma-planted-6", "Luma refused the key, so nothing was written"),
-        ("sk-planted", "starts with sk-, which no Luma key does (keys: platform.lumalabs.ai). Nothing was written."),
+        (
+            "sk-planted",
+            "Error: The key starts with sk-, which no Luma key does (keys: platform.lumalabs.ai). Nothing was written.",
+        ),
         ("your-key", "That is a placeholder, not a key. Nothing was written."),
-        ("luma-planted 7", "holds characters that no Luma key has"),
+        ("luma-planted 7", "Error: The key holds characters that no Luma key has"),
     ],
 )
 def test_a_key_that_can_not_work_is_not_written(install, world, cursor: Path, key: str, sentence: str) -> None:
@@ -110,12 +130,18 @@ def test_a_key_that_can_not_work_is_not_written(install, world, cursor: Path, ke
     assert not cursor.exists()
 
 
+def test_a_key_of_the_environment_that_can_not_work_is_named_by_its_variable(install, cursor: Path) -> None:
+    done = install("cursor", LUMA_API_KEY="luma-planted 8")
+
+    assert done.stderr.startswith("Error: LUMA_API_KEY holds characters that no Luma key has")
+
+
 def test_a_key_is_written_unchecked_where_luma_can_not_be_reached(install, cursor: Path) -> None:
     done = install("cursor", "--api-key", "luma-planted-8", LUMAAI_BASE_URL="http://127.0.0.1:9/v1")
 
     assert done.returncode == 0
     assert done.stderr.startswith("The key was not checked: Luma's API could not be reached")
-    assert entries(cursor)["luma"]["env"] == {"LUMA_API_KEY": "luma-planted-8"}
+    assert keys(cursor) == {"LUMA_API_KEY": "luma-planted-8"}
 
 
 def test_without_a_key_and_without_a_terminal_it_says_how_to_give_one(install, cursor: Path) -> None:
@@ -127,22 +153,29 @@ def test_without_a_key_and_without_a_terminal_it_says_how_to_give_one(install, c
 
 
 def test_the_sandbox_gets_an_entry_of_its_own_without_a_key(install, cursor: Path) -> None:
-    assert install("cursor", "--sandbox").returncode == 0
+    done = install("cursor", "--sandbox")
 
+    assert done.stdout.endswith(
+        'Then ask it: "Make a five-second clip of a red kite with luma-sandbox." That is free.\n'
+    )
     [(name, entry)] = entries(cursor).items()
     assert name == "luma-sandbox"
     assert "env" not in entry
     assert entry["args"][-1] == "--sandbox"
+    missed = install("cursor", "--uninstall")
+    assert missed.stdout == f"Cursor has no entry luma in {cursor}. It has luma-sandbox: add --sandbox.\n"
     assert install("cursor", "--sandbox", "--uninstall").returncode == 0
     assert entries(cursor) == {}
 
 
 def test_print_shows_what_would_be_done_and_does_nothing(install, cursor: Path) -> None:
     shown = install("cursor", "--print", "--api-key", "luma-planted-9")
-    command = install("codex", "--print")
+    command = install("codex", "--print", LUMAAI_BASE_URL=None)
     gone = install("cursor", "--print", "--uninstall")
 
-    assert json.loads(shown.stdout)["mcpServers"]["luma"] == IsPartialDict(env={"LUMA_API_KEY": "your-key"})
+    assert json.loads(shown.stdout)["mcpServers"]["luma"]["env"] == IsPartialDict(LUMA_API_KEY="your-key")
+    assert shown.stderr == f"Put this into {cursor}:\n"
+    assert command.stderr == ""
     assert command.stdout.startswith("codex mcp add luma --env LUMA_API_KEY=your-key -- ")
     assert "--extra media" in command.stdout
     assert gone.stdout == f"This would remove luma from mcpServers in {cursor}.\n"
@@ -217,9 +250,9 @@ def test_a_person_is_asked_which_client_and_for_the_key_which_is_not_shown(here,
     seen = at_terminal(tmp_path, "install", typed=typed, **here)
 
     assert f"  cursor          Cursor, {cursor}\n" in seen
-    assert seen.endswith(f"Cursor now has the entry luma, in {cursor}. Restart it.\n")
+    assert seen.endswith(f"Cursor now has the entry luma, in {cursor}. Restart it.\n{TRY}")
     assert KEY not in seen
-    assert entries(cursor)["luma"]["env"] == {"LUMA_API_KEY": KEY}
+    assert keys(cursor) == {"LUMA_API_KEY": KEY}
 
 
 @on_posix
@@ -232,6 +265,7 @@ def test_a_person_may_name_several_clients_or_all(here, cursor: Path, tmp_path: 
     seen = at_terminal(tmp_path, "install", "--sandbox", typed=typed, **here)
 
     assert "(cursor, zed, all):" in seen
+    assert seen.count("Then ask it") == 1
     assert "luma-sandbox" in entries(cursor)
     assert "luma-sandbox" in json.loads(zed.read_text())["context_servers"]
 
