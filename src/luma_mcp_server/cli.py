@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mcp.client import Client
     from mcp_types import CallToolResult
 
-    from .install import Client as McpClient
-    from .install import Computer
+    from .clients import Client as McpClient
+    from .clients import Computer
     from .tools.account import Account
 
 DEMO_PROMPT = "A red kite rises over green dunes, camera orbit left, golden hour"
@@ -270,7 +270,7 @@ def install(
     CLIENT is claude-desktop, claude-code, cursor, vscode, codex, windsurf, gemini or zed. Without it, those found on
     this computer are listed, and you are asked.
     """
-    from . import install as clients
+    from . import clients
     from .launch import find_source, find_uv, launch_command
 
     computer = clients.Computer(sys.platform, os.environ, Path.home(), _own_command())
@@ -298,7 +298,7 @@ def install(
 
 
 def _choose_clients(computer: "Computer", name: str | None, question: str) -> "list[McpClient]":
-    from .install import CLIENTS
+    from .clients import CLIENTS
 
     if name:
         if name not in CLIENTS:

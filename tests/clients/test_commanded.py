@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click import ClickException
 
-from luma_mcp_server.install import CLIENTS, Client, Computer, install, uninstall
+from luma_mcp_server.clients import CLIENTS, Client, Computer, install, uninstall
 
 KEY = "luma-planted-3"
 ENTRY = {"command": "/usr/bin/uv", "args": ["run", "--no-dev", "luma-mcp-server"], "env": {"LUMA_API_KEY": KEY}}

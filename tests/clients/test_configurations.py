@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luma_mcp_server import jsonc
-from luma_mcp_server.install import CLIENTS, Computer, install, snippet, uninstall
+from luma_mcp_server.clients import CLIENTS, Computer, install, snippet, uninstall
 
 KEY = "luma-planted-3"
 ENTRY = {"command": "/usr/bin/uv", "args": ["run", "--no-dev", "luma-mcp-server"], "env": {"LUMA_API_KEY": KEY}}

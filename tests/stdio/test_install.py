@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsPartialDict
 
-from luma_mcp_server.install import CLIENTS
+from luma_mcp_server.clients import CLIENTS
 
 from .conftest import COMMAND, LIMIT_S, environment
 

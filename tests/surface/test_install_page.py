@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
-from luma_mcp_server.install import CLIENTS, snippet
+from luma_mcp_server.clients import CLIENTS, snippet
 from luma_mcp_server.launch import PUBLISHED, launch_command
 from luma_mcp_server.settings import Settings
 

@@ -220,9 +220,9 @@ PAID = {"results", "sources", "waiting", "keeping", "confirmation", "paid"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"server", "gallery", "tools", "settings", "sandbox", "errors", "report", "install", "launch", "__init__"},
+    "cli": {"server", "gallery", "tools", "settings", "sandbox", "errors", "report", "clients", "launch", "__init__"},
     "report": {"tools", "settings"},
-    "install": {"jsonc"},
+    "clients": {"jsonc"},
     "jsonc": set(),
     "launch": set(),
     "loopback": set(),
