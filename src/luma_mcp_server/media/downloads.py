@@ -82,13 +82,14 @@ class Downloads:
         with a `filename` there are copies under that name, and those are what it says. A download goes on when nobody
         waits for it any longer; `follow` is told of it.
         """
-        chosen, stem = chosen_stem(filename) if filename else None, self._prefix + own_stem(generation)
+        chosen, saved = chosen_stem(filename) if filename else None, self.find(generation)
         with self._writable():
-            saved = await self._save_all(generation, stem, follow)
-            return await anyio.to_thread.run_sync(_copied, saved, stem, chosen) if chosen else saved
+            if not all(one.file_path for one in saved.outputs or (saved,)):
+                saved = await self._save_all(generation, follow)
+            return await anyio.to_thread.run_sync(_copied, saved, chosen) if chosen else saved
 
-    async def _save_all(self, generation: Generation, stem: str, follow: Follow) -> Generation:
-        renew = partial(self._new_link, generation.generation_id)
+    async def _save_all(self, generation: Generation, follow: Follow) -> Generation:
+        stem, renew = self._prefix + own_stem(generation), partial(self._new_link, generation.generation_id)
         if generation.outputs is None:
             return generation.replace(file_path=str(await self._save(generation.url, stem, renew, follow)))
         outputs: list[Output] = []
@@ -226,14 +227,14 @@ def _write_whole(layers: list[Output], stem: Path) -> str | None:
         return str(part.rename(free_name(stem, "png")))
 
 
-def _copied(saved: Generation, stem: str, chosen: str) -> Generation:
-    """A saved generation with copies of its files, named as chosen in place of `stem`. It blocks."""
+def _copied(saved: Generation, chosen: str) -> Generation:
+    """A saved generation with copies of its files, under a chosen name. It blocks."""
 
     def copy(file_path: str | None) -> str | None:
         if file_path is None:
             return None
         path = Path(file_path)
-        copied = path.with_name(chosen + path.stem.removeprefix(stem))
+        copied = path.with_name(chosen + path.stem.rpartition(str(saved.generation_id))[2])
         with unfinished(copied) as part:
             shutil.copyfile(path, part)
             return str(part.rename(free_name(copied, path.suffix[1:])))
