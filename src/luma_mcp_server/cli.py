@@ -327,8 +327,9 @@ def _keys_to_write(settings: Settings, api_key: str | None) -> dict[str, str]:
     if api_key is not None:
         others = {name: value for name, value in os.environ.items() if name not in ALL_KEY_VARIABLES}
         settings = Settings.from_env({**others, "LUMA_API_KEY": api_key})
-    if not settings.apis:
-        wrong = settings.wrong(*ALL_KEY_VARIABLES) or "That is a placeholder, not a key."
+    addresses = "LUMA_BASE_URL", "LUMAAI_BASE_URL"
+    if not settings.apis or settings.wrong(*addresses):
+        wrong = settings.wrong(*ALL_KEY_VARIABLES, *addresses) or "That is a placeholder, not a key."
         if api_key is not None:  # no variable that the user has set
             wrong = wrong.replace("LUMA_API_KEY", "The key", 1)
         raise click.ClickException(f"{wrong.removesuffix(CORRECT_IT)} Nothing was written.")
@@ -372,8 +373,8 @@ def demo(context: click.Context, prompt: str, output: Path | None) -> None:
             raise failed
         if sys.stdin.isatty() and click.confirm("Look at them in the gallery?", default=True):
             _show_gallery(on_sandbox)
-        else:
-            print(f"To see them in a browser: {_own_command()} gallery --sandbox")
+        elif output == kept.output_dir:  # the gallery looks for files there
+            print(f"To see the takes in a browser: {_own_command()} gallery --sandbox")
 
 
 def _make_folder(folder: Path) -> None:

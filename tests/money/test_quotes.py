@@ -111,7 +111,7 @@ async def test_the_budget_and_the_user_s_limit_are_looked_at(open_desk) -> None:
     async with open_desk(LUMA_MCP_BUDGET_USD="off") as desk:
         quote = await desk.call("generate_video", **large)
         assert (quote["allowed"], "budget_left_usd" in quote) == (True, False)
-        assert quote["warnings"] == ["Above $2.00, but this client can't ask you: it buys unasked."]
+        assert quote["warnings"] == ["Above LUMA_MCP_CONFIRM_USD ($2.00), but this client can't ask: it buys."]
 
 
 async def test_what_would_be_reused_costs_nothing(desk) -> None:

@@ -29,7 +29,7 @@ def demo(start, record) -> Iterator[tuple[object, Path]]:
     """A demo, begun before all else, as its clip takes six seconds; with a key and limits that it must not use."""
     home = record.home()
     unused = {"LUMA_API_KEY": "luma-planted-1", "LUMA_MCP_READ_ONLY": "on", "LUMA_MCP_CONFIRM_USD": "0"}
-    process = start("demo", "a paper boat", "--output", str(home / "clips"), home=home, **unused)
+    process = start("demo", "a paper boat", home=home, LUMA_MCP_OUTPUT_DIR=str(home / "clips"), **unused)
     return process, home
 
 
@@ -267,7 +267,7 @@ def test_the_demo_ends_with_the_path_of_a_clip_that_plays(demo) -> None:
 
     assert process.returncode == 0
     *said, film, gallery = out.splitlines()
-    assert gallery == f"To see them in a browser: {shlex.join(COMMAND)} gallery --sandbox"
+    assert gallery == f"To see the takes in a browser: {shlex.join(COMMAND)} gallery --sandbox"
     assert re.search(r": \d+ tools\.", said[0])
     assert max(len(line.replace(str(home), "")) for line in said) < 150
     path = Path(film)

@@ -136,6 +136,15 @@ def test_a_key_of_the_environment_that_can_not_work_is_named_by_its_variable(ins
     assert done.stderr.startswith("Error: LUMA_API_KEY holds characters that no Luma key has")
 
 
+def test_an_address_that_can_not_be_used_is_not_written(install, cursor: Path) -> None:
+    done = install("cursor", "--api-key", "luma-planted-8", LUMAAI_BASE_URL="proxy.example.com/v1")
+
+    assert done.returncode == 1
+    assert "LUMAAI_BASE_URL must be an https URL" in done.stderr
+    assert done.stderr.endswith("Nothing was written.\n")
+    assert not cursor.exists()
+
+
 def test_a_key_is_written_unchecked_where_luma_can_not_be_reached(install, cursor: Path) -> None:
     done = install("cursor", "--api-key", "luma-planted-8", LUMAAI_BASE_URL="http://127.0.0.1:9/v1")
 

@@ -188,8 +188,10 @@ async def _quote(
     asks = above_limit(call, costs)
     if left is not None and counts > left:
         warnings = (*warnings, over_budget(counts, left, settings.budget_usd or 0.0))
-    if asks and not can_ask(call):
-        unasked = f"Above {dollars(settings.confirm_usd or 0.0)}, but this client can't ask you: it buys unasked."
+    elif asks and not can_ask(call):
+        unasked = (
+            f"Above LUMA_MCP_CONFIRM_USD ({dollars(settings.confirm_usd or 0.0)}), but this client can't ask: it buys."
+        )
         refusal = cannot_ask(call, costs, describe(request), why)
         warnings = (*warnings, refusal if settings.confirm_is_cap else unasked)
     fields: dict[str, Any] = {
