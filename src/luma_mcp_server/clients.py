@@ -27,6 +27,7 @@ Entry = Mapping[str, Any]
 """How a client starts a server: `command`, `args`, and `env` where there is something in it."""
 
 NAME, SANDBOX_NAME = "luma", "luma-sandbox"
+ADDRESSES = ("LUMAAI_BASE_URL", "LUMA_BASE_URL")
 
 FIRST_REQUEST = {
     NAME: 'Then ask it: "Make a five-second clip of a red kite."',
@@ -59,8 +60,7 @@ class Computer:
     @property
     def addresses(self) -> dict[str, str]:
         """Where Luma is, if the environment says so: a key that was checked there is for a server that asks there."""
-        variables = ("LUMAAI_BASE_URL", "LUMA_BASE_URL")
-        return {name: value for name in variables if (value := self.environ.get(name, "").strip())}
+        return {name: value for name in ADDRESSES if (value := self.environ.get(name, "").strip())}
 
     def which(self, program: str) -> str | None:
         """The path of a program on PATH."""
@@ -198,6 +198,8 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
         kept = old.get("env") or {}
         if not isinstance(kept, dict):
             raise ValueError(f"the env of its {name} is not an object")  # noqa: TRY004 - as for every unusable text
+    if "env" in entry:  # a new key is for the host at which it was checked
+        kept = {variable: value for variable, value in kept.items() if variable not in ADDRESSES}
     if env := {**kept, **entry.get("env", {})}:
         new["env"] = env
     if new == old:
@@ -210,7 +212,12 @@ def install(client: Client, computer: Computer, name: str, entry: Entry) -> str:
     else:
         if old:
             _run(client, computer, _remove(client, name), new)
-        _run(client, computer, _add(client, name, new), new)
+        try:
+            _run(client, computer, _add(client, name, new), new)
+        except ClickException:
+            if old:
+                _run(client, computer, _add(client, name, old), old)
+            raise
         written = _entries(client, computer).get(name, {})
         if any(written.get(key) != value for key, value in new.items() if key in ("command", "args")):
             raise ClickException(f"`{client.program} mcp add` ran, but {path} has no such entry.")

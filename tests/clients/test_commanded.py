@@ -22,6 +22,8 @@ with open({log!r}, "a") as log:
 name = arguments[4 if "--scope" in arguments else 2]
 if arguments[1] == "remove":
     del entries[name]
+elif "nope" in arguments:
+    sys.exit("No such thing")
 elif name in entries:
     sys.exit("There is one already: " + " ".join(arguments))
 else:
@@ -117,3 +119,25 @@ def test_a_command_that_writes_nothing_is_not_believed(commanded: tuple[Client, 
 
     with pytest.raises(ClickException, match="has no such entry"):
         install(client, computer, "luma", ENTRY)
+
+
+def test_an_entry_that_can_not_be_replaced_is_there_again(commanded: tuple[Client, Computer, Path]) -> None:
+    client, computer, _ = commanded
+    install(client, computer, "luma", ENTRY)
+    before = client.path(computer).read_text()
+
+    with pytest.raises(ClickException, match="No such thing"):
+        install(client, computer, "luma", {**ENTRY, "args": ["nope"]})
+
+    assert client.path(computer).read_text() == before
+
+
+def test_a_new_key_is_not_sent_to_the_host_of_an_old_one(commanded: tuple[Client, Computer, Path]) -> None:
+    client, computer, _ = commanded
+    elsewhere = {"LUMA_BASE_URL": "https://gateway.example.com/v1"}
+    install(client, computer, "luma", {**ENTRY, "env": {**ENTRY["env"], **elsewhere}})
+
+    install(client, computer, "luma", {**ENTRY, "env": {"LUMA_API_KEY": "luma-planted-4"}})
+
+    assert "gateway.example.com" not in client.path(computer).read_text()
+    assert "luma-planted-4" in client.path(computer).read_text()

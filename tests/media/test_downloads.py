@@ -302,6 +302,22 @@ async def test_every_output_is_saved_though_nobody_waits_for_the_last(agents_des
     assert [Path(one["file_path"]).is_file() for one in shown["outputs"]] == [True, True]
 
 
+async def test_two_files_that_are_given_one_name_at_once_are_both_there(desk) -> None:
+    made = [(await desk.video(f"a lake, {number}"))["generation_id"] for number in range(4)]
+    said: list[str] = []
+
+    async def save(name: str) -> None:
+        saved = await desk.call("download_generation", generation_id=name, filename="kite")
+        said.append(saved["file_path"])
+
+    async with anyio.create_task_group() as tasks:
+        for name in made:
+            tasks.start_soon(save, name)
+
+    assert len(set(said)) == 4
+    assert all(Path(path).is_file() for path in said)
+
+
 async def test_no_chosen_name_stands_for_a_generation(desk) -> None:
     made = await desk.video()
     name = f"kite-{made['generation_id']}.mp4"

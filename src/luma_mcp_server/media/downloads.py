@@ -43,7 +43,7 @@ class Downloads:
     ) -> None:
         self._folder, self._renew, self._prefix = folder, renew, "sandbox-" if sandbox else ""
         self._links = Links(http, own_host)
-        self._tasks = tasks
+        self._tasks, self._copying = tasks, anyio.Lock()
         self._saving: dict[str, _Saving] = {}  # by name without ending: what is being saved under its own name
 
     def problem(self) -> str | None:
@@ -86,7 +86,10 @@ class Downloads:
         with self._writable():
             if not all(one.file_path for one in saved.outputs or (saved,)):
                 saved = await self._save_all(generation, follow)
-            return await anyio.to_thread.run_sync(_copied, saved, chosen) if chosen else saved
+            if chosen is None:
+                return saved
+            async with self._copying:  # one after the other, so that no two take the same name
+                return await anyio.to_thread.run_sync(_copied, saved, chosen)
 
     async def _save_all(self, generation: Generation, follow: Follow) -> Generation:
         stem, renew = self._prefix + own_stem(generation), partial(self._new_link, generation.generation_id)

@@ -192,7 +192,7 @@ async def _quote(
         unasked = (
             f"Above LUMA_MCP_CONFIRM_USD ({dollars(settings.confirm_usd or 0.0)}), but this client can't ask: it buys."
         )
-        refusal = cannot_ask(call, costs, describe(request), why)
+        refusal = cannot_ask(call, costs, describe(request), assumed(request))
         warnings = (*warnings, refusal if settings.confirm_is_cap else unasked)
     fields: dict[str, Any] = {
         name: getattr(request, name, None) for name in ("model", "aspect_ratio", "resolution", "duration")
