@@ -194,7 +194,7 @@ async def test_a_lost_answer_is_a_task_until_the_list_tells(open_tasks) -> None:
     async with open_tasks() as desk:
         desk.wire.after.append(httpx.ReadTimeout("slow"))
         desk.wire.delays["GET"] = (0, 0)
-        desk.world.faults.append(Fault("status", "GET", path="/generations", status=503, times=2))
+        desk.world.faults.append(Fault("status", "GET", path="/generations", status=503, times=4))
         task = await start(desk)
         assert task["taskId"].startswith("request-")
         assert "may have been taken and charged" in task["statusMessage"]
