@@ -17,7 +17,7 @@ def serving(app: "ASGIApp", port: int = 0) -> Iterator[str]:
 
     Raises `OSError` if the port can't be had.
     """
-    import uvicorn  # here, because whoever offers to serve may never do so
+    import uvicorn  # here, because most commands offer a server without starting it
 
     # asyncio turns Nagle's algorithm off only if the protocol is named; with it, answers wait 40 ms.
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
