@@ -79,8 +79,8 @@ class Downloads:
         """Save a completed generation, and say where; of several results each has a file of its own.
 
         The names end in the generation's id, so that each is downloaded only once and can stand for the generation;
-        with a `filename` there are copies under that name, and those are what it says. A download goes on when nobody
-        waits for it any longer; `follow` is told of it.
+        with a `filename`, copies are made under that name, and the result names the copies. A download goes on when
+        nobody waits for it any longer; `follow` is told of it.
         """
         chosen, saved = chosen_stem(filename) if filename else None, self.find(generation)
         with self._writable():

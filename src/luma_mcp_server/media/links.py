@@ -82,17 +82,16 @@ class Links:
     async def _followed(self, url: str, headers: dict[str, str] | None) -> httpx.Response:
         """The answer at the end of all redirects; each address is looked at before anything is sent there."""
         http = self._http()
-        request: httpx.Request | None = http.build_request("GET", url, headers=headers)
+        request = http.build_request("GET", url, headers=headers)
         for _ in range(_MOST_REDIRECTS + 1):
-            if request is None:
-                break
             to = request.url
             if to.host != self._own_host and not (to.scheme == "https" and is_public(to.host)):
                 raise LinkFailed("it leads to an address that is not public https")
             response = await http.send(request, stream=True, follow_redirects=False)
-            if (request := response.next_request) is None:
+            if response.next_request is None:
                 return response
             await response.aclose()
+            request = response.next_request
         raise LinkFailed("it is redirected too often")
 
     async def fetch(self, url: str, file: BinaryIO, renew: Renew, follow: Follow) -> None:
